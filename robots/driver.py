@@ -1,0 +1,178 @@
+"""The contract between a robot and everything that commands it.
+
+A driver owns the link to one robot or double. It runs two clocks: `command` sets a setpoint at the policy's rate, `tick`
+advances the inner loop (filter, interpolation, limits, PD) at `spec.inner_hz`. Who owns the driver calls `tick`: the body
+process in real time, a test or `robots.gym` in virtual time. All times are nanoseconds of a monotonic clock, all values
+SI, angles in radians, quaternions wxyz, a gripper 0 closed to 1 open, actions in [-1, 1].
+
+A driver starts disarmed. Disarmed it damps or rests and ignores commands; armed it follows them while they are fresh;
+a fault is latched and leaves only through `clear_fault`, which ends disarmed.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from gymnasium import spaces
+
+
+class Stop(enum.IntEnum):
+    """How to stop, from gentle to final. `HOLD` stays armed; `DAMP` disarms; `ESTOP` damps and latches a fault."""
+
+    HOLD = 1
+    DAMP = 2
+    ESTOP = 3
+
+
+class Mode(enum.IntEnum):
+    """What the driver does with commands: ignores them, follows them, or ignores them until an operator clears a fault."""
+
+    DISARMED = 0
+    ARMED = 1
+    FAULT = 2
+
+
+class Clip(enum.IntFlag):
+    """Why an applied action differs from the requested one, as a bit mask (stored with every step as `clip`)."""
+
+    NONE = 0
+    NOT_FINITE = 1
+    ACTION_SPACE = 2
+    WORKSPACE = 4
+    POSITION = 8
+    VELOCITY = 16
+    ACCELERATION = 32
+    TORQUE = 64
+    RELATIVE_STEP = 128
+    EMPTY = 256  # the limits contradict one another: held
+    DISARMED = 512
+    STALE = 1024
+
+
+@dataclass(frozen=True)
+class RobotSpec:
+    """What a robot measures and accepts, known before connecting.
+
+    `signals`: everything it measures or estimates; `units`: the unit of each signal ("rad", "m/s", "" for none).
+    `action_space`: Box in [-1, 1] (float32) or Discrete. `noop`: the discrete action that holds; None where actions are
+    continuous. `command_ttl`: seconds after which a setpoint is stale and the robot holds; `damp_after`: seconds after
+    which it damps.
+    """
+
+    name: str
+    signals: spaces.Dict
+    units: Mapping[str, str]
+    action_space: spaces.Box | spaces.Discrete
+    control_hz: float
+    inner_hz: float
+    command_ttl: float = 0.2
+    damp_after: float = 1.0
+    noop: int | None = None
+
+
+@dataclass(frozen=True)
+class Signals:
+    """One reading. `values` follow `spec.signals`; `time` is the capture time [ns]; `sequence` grows with each new reading."""
+
+    values: dict[str, np.ndarray]
+    time: int
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a command became: the action inside the action space that entered the body, and why it differs."""
+
+    action: np.ndarray
+    clip: Clip = Clip.NONE
+
+
+@dataclass(frozen=True)
+class Health:
+    """`fault` is empty or says what is latched and what to do; `gauges` are named numbers in base units
+    (`tilt_radians`, `torque_newton_metres`, `temperature_celsius`, `battery_ratio`, ...); `ticks` and `overruns` count
+    inner-loop periods; `link_age` is seconds since the robot was last heard."""
+
+    mode: Mode
+    fault: str = ""
+    link_age: float = 0.0
+    ticks: int = 0
+    overruns: int = 0
+    gauges: Mapping[str, float] = field(default_factory=dict)
+
+
+class RobotError(Exception):
+    """Something between us and the robot failed. `recoverable`: the same call may work later without an operator."""
+
+    recoverable = True
+
+
+class NotConnected(RobotError):
+    """The verb needs a connection: call `connect` first."""
+
+
+class LinkLost(RobotError):
+    """The robot, or the process that owns it, no longer answers."""
+
+
+class StaleState(RobotError):
+    """The newest reading is too old to act on."""
+
+
+class CommandRejected(RobotError):
+    """The robot refused a command, or the command was not in the action space's shape."""
+
+    recoverable = False
+
+
+class FaultLatched(RobotError):
+    """A fault is latched: an operator must look, then `clear_fault`."""
+
+    recoverable = False
+
+
+class Driver(ABC):
+    """Six verbs and a spec. Implementations are used from one thread, except `stop`, which any thread may call."""
+
+    spec: RobotSpec
+
+    @abstractmethod
+    def connect(self, timeout: float = 10.0) -> None:
+        """Open the link within `timeout` seconds and come up disarmed. Raises LinkLost. Connecting twice changes nothing."""
+
+    @abstractmethod
+    def disconnect(self) -> None:
+        """Park where the state is fresh and no stop is latched, else damp; then close the link. Never raises for a lost link."""
+
+    @abstractmethod
+    def read(self) -> Signals:
+        """The newest reading, without blocking. Raises NotConnected, LinkLost."""
+
+    @abstractmethod
+    def command(self, action: np.ndarray) -> Applied:
+        """Set the setpoint for the next control period, without blocking longer than one. Disarmed or faulted: nothing moves,
+        and the clip mask says so. Raises NotConnected, CommandRejected (wrong shape)."""
+
+    @abstractmethod
+    def tick(self) -> None:
+        """Advance the inner loop by one period of `1 / spec.inner_hz` seconds. Only the owner of the driver calls this."""
+
+    @abstractmethod
+    def arm(self) -> None:
+        """Follow commands from now on; the first setpoint is the measured pose. Raises FaultLatched, StaleState."""
+
+    @abstractmethod
+    def stop(self, level: Stop) -> None:
+        """Stop as `level` says; from any thread, with the loop dead, at any time; never raises."""
+
+    @abstractmethod
+    def clear_fault(self, token: str) -> None:
+        """Leave a latched fault, disarmed. `token` names the operator who looked; empty raises FaultLatched."""
+
+    @abstractmethod
+    def health(self) -> Health:
+        """How the robot is; never blocks, works before connecting."""
