@@ -1,0 +1,259 @@
+"""The settings of a run: what they are, what they may be, and which may change when a run is resumed.
+
+Frozen dataclasses stand next to the code that uses them; those of the services stand here. pydantic checks types, each
+dataclass its own ranges. A setting marked `metadata={"resume": True}` may differ when a run is resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from daydreamer.replay.settings import ReplaySettings
+from daydreamer.settings import AgentSettings
+from services import config_file
+from services.config_file import ConfigError, Written
+
+PORTS = ("control", "experience", "policy", "samples", "weights", "telemetry")
+DEVICES = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
+
+
+def _changeable(default: Any) -> Any:
+    """A setting that may differ when a run is resumed."""
+    return field(default=default, metadata={"resume": True})
+
+
+def _require(settings: Any, allowed: str, *names: str, when: Any) -> None:
+    for name in names:
+        if not when(value := getattr(settings, name)):
+            raise ValueError(f"{name}: {value!r}: {allowed}")
+
+
+@dataclass(frozen=True)
+class RobotConfig:
+    """One kind of robot and its task. `options` are the driver's own; `model_keys` empty: the model sees every signal.
+
+    `speed`: robot time per real time of a double. `action_deadline`: seconds the control loop waits for the policy's answer
+    before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that the
+    replay has not acknowledged; when it is full, the robot is held.
+    """
+
+    driver: str
+    task: str
+    count: int = _changeable(1)
+    control_hz: float = 20.0
+    speed: float = _changeable(1.0)
+    action_deadline: float = _changeable(0.03)
+    model_keys: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    spool_mib: int = _changeable(2048)
+    context: int = _changeable(32)
+
+    def __post_init__(self) -> None:
+        _require(self, "at least 1", "count", "spool_mib", "context", when=lambda v: v >= 1)
+        _require(self, "at most 64", "count", when=lambda v: v <= 64)
+        _require(self, "more than 0, at most 1000", "control_hz", "speed", when=lambda v: 0 < v <= 1000)
+        _require(self, f"more than 0 and below the period of {1 / self.control_hz:g} s", "action_deadline",
+                 when=lambda v: 0 < v < 1 / self.control_hz)
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How hard the learner works. `train_ratio`: replayed steps (batch x length) per collected step. `nice`: how far it steps
+    back for the control loops; `prefetch`: batches asked for ahead; `keep`: checkpoints on disk."""
+
+    train_ratio: float = _changeable(32.0)
+    device: str = _changeable("auto")
+    threads: int = _changeable(2)
+    nice: int = _changeable(19)
+    publish_seconds: float = _changeable(2.0)
+    checkpoint_seconds: float = _changeable(60.0)
+    keep: int = _changeable(3)
+    prefetch: int = _changeable(2)
+
+    def __post_init__(self) -> None:
+        _require(self, "more than 0", "train_ratio", "publish_seconds", "checkpoint_seconds", when=lambda v: v > 0)
+        _require(self, "auto, cpu, cuda or cuda:N", "device", when=DEVICES.fullmatch)
+        _require(self, "at least 1", "threads", "keep", "prefetch", when=lambda v: v >= 1)
+        _require(self, "from 0 to 19", "nice", when=lambda v: 0 <= v <= 19)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy server. `batch_window`: seconds it waits after a request for others to answer together with it;
+    `poll_seconds`: how often it asks for newer weights."""
+
+    device: str = _changeable("cpu")
+    threads: int = _changeable(1)
+    batch_window: float = _changeable(0.002)
+    max_batch: int = _changeable(32)
+    poll_seconds: float = _changeable(0.5)
+
+    def __post_init__(self) -> None:
+        _require(self, "auto, cpu, cuda or cuda:N", "device", when=DEVICES.fullmatch)
+        _require(self, "at least 1", "threads", "max_batch", when=lambda v: v >= 1)
+        _require(self, "from 0 to 0.1", "batch_window", when=lambda v: 0 <= v <= 0.1)
+        _require(self, "more than 0", "poll_seconds", when=lambda v: v > 0)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Where services bind: `port` is the control port, the others follow in the order of `PORTS`; 0 takes free ones.
+    `keys`: a file of CURVE keys (`daydreamer keys new`); without it only loopback binds."""
+
+    host: str = _changeable("127.0.0.1")
+    port: int = _changeable(5550)
+    keys: str = _changeable("")
+
+    def __post_init__(self) -> None:
+        highest = 65536 - len(PORTS)
+        _require(self, f"0, or from 1024 to {highest}", "port", when=lambda v: v == 0 or 1024 <= v <= highest)
+
+    def addresses(self) -> dict[str, str]:
+        """Port name -> address to bind, as `tcp://host:port`."""
+        return {name: f"tcp://{self.host}:{self.port and self.port + n}" for n, name in enumerate(PORTS)}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything about a run. `name` is the run's, and of its folder."""
+
+    name: str
+    robot: RobotConfig
+    seed: int = 0
+    agent: AgentSettings = field(default_factory=AgentSettings)
+    replay: ReplaySettings = field(default_factory=ReplaySettings)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    def __post_init__(self) -> None:
+        _require(self, "letters, digits, '.', '_' and '-', at most 64", "name",
+                 when=re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch)
+        _require(self, "from 0 to 2**32 - 1", "seed", when=lambda v: 0 <= v < 2**32)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A valid config, and for every dotted key that somebody wrote, where."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+def load(path: str | Path, changes: Iterable[str] = ()) -> Config:
+    """The config in a file, with `--set` changes. The run's name is the file's where nobody says otherwise.
+    Raises ConfigError."""
+    return resolve(path, changes).config
+
+
+def resolve(path: str | Path, changes: Iterable[str] = ()) -> Resolved:
+    """As `load`, with the origin of every value."""
+    named = Written({"name": Path(path).stem}, {"name": "the file's name"})
+    written = named.then(config_file.read(path)).then(config_file.parse_changes(changes))
+    return Resolved(_validated(written, str(path)), written.origins)
+
+
+def from_mapping(values: Mapping[str, Any], where: str = "config") -> Config:
+    """A config from nested plain values; `where` names them in errors. Raises ConfigError."""
+    return _validated(Written(dict(values)), where)
+
+
+def to_mapping(config: Config) -> dict[str, Any]:
+    """Nested plain values that `from_mapping` takes back."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def to_yaml(config: Config) -> str:
+    """YAML that `load` gives back as the same config."""
+    return config_file.dump(to_mapping(config))
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything in nested plain values, in order."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def check_resume(old: Config, new: Config) -> None:
+    """Whether a run started as `old` may go on as `new`. Raises ConfigError that names every setting that may not change."""
+    before, after = dict(leaves(to_mapping(old))), dict(leaves(to_mapping(new)))
+    differing = [key for key in before | after if before.get(key) != after.get(key) and not may_change(key)]
+    if differing:
+        raise ConfigError("\n".join(f"{key}: {after.get(key)!r}: this run was started with {before.get(key)!r}, which cannot "
+                                    f"change on resume; keep it, or start another run with --name" for key in differing))
+
+
+def may_change(key: str) -> bool:
+    """Whether the setting with this dotted key is marked as changeable on resume."""
+    section: Any = Config
+    for word in key.split("."):
+        setting = _settings(section).get(word) if is_dataclass(section) else None
+        if setting is None:
+            return False
+        if setting.metadata.get("resume"):
+            return True
+        section = _SECTIONS.get(word)
+    return False
+
+
+_SECTIONS = {"robot": RobotConfig, "agent": AgentSettings, "replay": ReplaySettings, "learner": LearnerConfig,
+             "policy": PolicyConfig, "network": NetworkConfig}
+_Holder = create_model("_Holder", __config__=ConfigDict(extra="forbid", strict=True), config=(Config, ...))
+
+
+def _settings(section: type) -> dict[str, dataclasses.Field]:
+    return {f.name: f for f in fields(section)}
+
+
+def _validated(written: Written, where: str) -> Config:
+    try:
+        # By way of JSON, whose lists are tuples where tuples are wanted and whose strings never pass for numbers.
+        return _Holder.model_validate_json(json.dumps({"config": written.values})).config
+    except ValidationError as error:
+        raise ConfigError("\n".join(_mistake(e, written, where) for e in error.errors())) from error
+
+
+def _mistake(error: Mapping[str, Any], written: Written, where: str) -> str:
+    """One of pydantic's errors, said as `place: key: value: what is allowed`."""
+    words = [str(word) for word in error["loc"][1:]]
+    if error["type"] == "value_error":  # a dataclass's own: "name: value: allowed"
+        name, _, problem = str(error["ctx"]["error"]).partition(": ")
+        words.append(name)
+    elif error["type"] == "unexpected_keyword_argument":
+        problem = "unknown key" + _suggestion(words)
+    elif error["type"] == "missing":
+        problem = "must be given"
+    else:
+        wanted = error["msg"].removeprefix("Input should be ").replace("array", "list").replace("an object", "a section of settings")
+        problem = f"{error['input']!r}: must be {wanted}"
+    return f"{_place(words, written, where)}: {'.'.join(words)}: {problem}"
+
+
+def _place(words: list[str], written: Written, where: str) -> str:
+    """The nearest place that is known: the key's, else its section's file, else the whole."""
+    exact = written.origins.get(".".join(words))
+    return exact or where
+
+
+def _suggestion(words: list[str]) -> str:
+    """The nearest key of the same section, else the place where a key of that name belongs."""
+    section: Any = Config
+    for word in words[:-1]:
+        section = _SECTIONS.get(word, section)
+    near = difflib.get_close_matches(words[-1], _settings(section), n=1, cutoff=0.6)
+    elsewhere = [f"{name}.{words[-1]}" for name, other in _SECTIONS.items() if words[-1] in _settings(other)]
+    if near or elsewhere:
+        return f", did you mean {(near or elsewhere)[0]}?"
+    return f"; there are {', '.join(_settings(section))}"
