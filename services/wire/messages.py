@@ -2,7 +2,7 @@
 
 A message is a frozen dataclass of plain values; `arrays`, where a message has it, travels as raw frames behind the
 envelope. `codec.py` checks fields against the annotations below before anything else sees them. Streams and boots are
-16 random bytes. Times are monotonic nanoseconds of the sender.
+16 random bytes. Times are monotonic nanoseconds of the sender. How long or large a field may be stands in its type.
 
 | port | socket of the service | messages |
 |---|---|---|
@@ -18,10 +18,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import numpy as np
+from services.wire.fields import Arrays, Count, Id, Text
 
-Arrays = dict[str, np.ndarray]
-VERSION = (1, 0)  # major: must be equal; minor: unknown optional fields are ignored
+VERSION = (1, 0)  # major: must be equal; minor: fields that only the newer side knows are ignored
+
+PORTS = ("control", "experience", "policy", "samples", "weights", "telemetry")  # consecutive from network.port
+LIMITS = {  # bytes of one message, by port; both ends of a port use the same number
+    "control": 1 << 20,
+    "experience": 64 << 20,
+    "policy": 16 << 20,
+    "samples": 256 << 20,
+    "weights": 16 << 20,
+    "telemetry": 1 << 20,
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +39,8 @@ class Hello:
 
     kind: str  # robot | replay | learner | policy
     name: str
-    boot: bytes
-    pid: int
+    boot: Id
+    pid: Count
     run: str  # the run it belongs to; empty: whichever runs here
     schema: str = ""  # digest of the step schema, robots and replay
     addresses: dict[str, str] = field(default_factory=dict)
@@ -50,7 +59,7 @@ class Heartbeat:
     """Twice a second. `state`: starting | waiting | running | armed | disarmed | paused | stopping | stopped | fault."""
 
     name: str
-    boot: bytes
+    boot: Id
     time: int
     state: str
     detail: str = ""
@@ -72,7 +81,7 @@ class Order:
     """Coordinator to robot: arm | disarm | pause | resume | stop | estop | clear_fault. `token` names the operator."""
 
     order: str
-    number: int
+    number: Count
     token: str = ""
 
 
@@ -80,7 +89,7 @@ class Order:
 class OrderDone:
     """A robot's answer to an Order."""
 
-    number: int
+    number: Count
     ok: bool
     detail: str = ""
 
@@ -99,7 +108,7 @@ class Answer:
     """`text` is JSON for status, a sentence otherwise."""
 
     ok: bool
-    text: str
+    text: Text
 
 
 @dataclass(frozen=True)
@@ -115,25 +124,25 @@ class OpenStream:
     """A robot is about to send a stream, or goes on with it after a reconnect. `schema` is Schema.to_json()."""
 
     robot: str
-    stream: bytes
-    schema: str
+    stream: Id
+    schema: Text
 
 
 @dataclass(frozen=True)
 class StreamOpened:
     """`durable`: number of chunks of this stream that are on disk; the next one wanted."""
 
-    stream: bytes
-    durable: int
+    stream: Id
+    durable: Count
 
 
 @dataclass(frozen=True)
 class ChunkSent:
     """One chunk of a stream; `arrays` are its columns."""
 
-    stream: bytes
-    sequence: int
-    first_step: int
+    stream: Id
+    sequence: Count
+    first_step: Count
     arrays: Arrays
 
 
@@ -141,17 +150,18 @@ class ChunkSent:
 class ChunkStored:
     """All chunks below `durable` are on disk (fsynced)."""
 
-    stream: bytes
-    durable: int
+    stream: Id
+    durable: Count
 
 
 @dataclass(frozen=True)
 class ChunkRefused:
-    """A chunk was not stored: it leaves a gap (`expected` is the one wanted) or is bad (`code`, `text` as in Refused)."""
+    """A chunk was not stored, and `expected` is the one wanted. `code`: gap | unknown_stream (open it first) | disk_full |
+    internal (these pass), or malformed | schema | identity (these do not)."""
 
-    stream: bytes
-    sequence: int
-    expected: int
+    stream: Id
+    sequence: Count
+    expected: Count
     code: str
     text: str
 
@@ -166,8 +176,8 @@ class ActRequest:
     """
 
     robot: str
-    boot: bytes
-    step: int
+    boot: Id
+    step: Count
     complete: bool
     arrays: Arrays
 
@@ -176,7 +186,7 @@ class ActRequest:
 class ActReply:
     """`arrays`: `actions` [H, A] (int64 [H] for discrete actions); entry i is for step + i."""
 
-    step: int
+    step: Count
     weights_version: int
     arrays: Arrays
 
@@ -185,7 +195,7 @@ class ActReply:
 class ActRefused:
     """`reason`: no_weights (explore at random) | need_context (send more steps) | bad_observation."""
 
-    step: int
+    step: Count
     reason: str
     text: str = ""
 
@@ -195,11 +205,11 @@ class SampleRequest:
     """One batch of windows. `replayed`: steps replayed so far by this learner, those in flight included; the limiter
     compares it with what was collected. `columns`: those wanted (empty: all)."""
 
-    number: int
-    batch: int
-    length: int
-    burn_in: int
-    replayed: int
+    number: Count
+    batch: Count
+    length: Count
+    burn_in: Count
+    replayed: Count
     columns: list[str]
 
 
@@ -207,8 +217,8 @@ class SampleRequest:
 class SampleReply:
     """`arrays`: the columns [B, burn_in + length, ...] and `prev_action`; `inserted`: steps in the replay's history."""
 
-    number: int
-    inserted: int
+    number: Count
+    inserted: Count
     arrays: Arrays
 
 
@@ -216,8 +226,8 @@ class SampleReply:
 class SampleWait:
     """Not yet: `why` is prefill or ratio; ask again after `seconds`."""
 
-    number: int
-    inserted: int
+    number: Count
+    inserted: Count
     why: str
     seconds: float
 
@@ -228,7 +238,7 @@ class WeightsRequest:
 
     have: int
     version: int = -1
-    part: int = 0
+    part: Count = 0
 
 
 @dataclass(frozen=True)
@@ -237,11 +247,11 @@ class WeightsPart:
     `updates`: learner updates behind it. `arrays`: `data` uint8 [n]."""
 
     version: int
-    part: int
-    parts: int
+    part: Count
+    parts: Count
     digest: str
     created: float
-    updates: int
+    updates: Count
     arrays: Arrays
 
 
@@ -259,7 +269,7 @@ class Telemetry:
 
     kind: str
     name: str
-    boot: bytes
+    boot: Id
     time: int
     values: dict[str, float]
     histograms: dict[str, dict[int, int]] = field(default_factory=dict)
