@@ -50,6 +50,7 @@ class Acting:
     def __init__(self, agent: Agent, observation_space: spaces.Dict, action_space: spaces.Space) -> None:
         self._agent, self._space, self._action_space = agent, observation_space, action_space
         self._seats: dict[Name, Seat] = {}
+        self.rebuilt = 0  # carries made anew from a robot's last steps
 
     def answer(self, requests: Sequence[ActRequest], version: int, now: float) -> list[ActReply | ActRefused]:
         """One reply per request, in order; at most one request per robot and boot. `version`: of the weights, -1: none."""
@@ -81,9 +82,12 @@ class Acting:
         first, steps = request.arrays["is_first"], len(request.arrays["is_first"])
         if seat and seat.step == request.step:
             return seat.reply  # asked again: the same action, and the carry moves once
-        if seat and 0 < request.step - seat.step <= steps:
+        if seat and seat.step > request.step:
+            return ActRefused(request.step, "need_context", f"late: step {seat.step} was answered already")
+        if seat and request.step - seat.step <= steps:
             return _Turn(index, request, seat.carry, request.step - seat.step)
-        if request.complete or (first.any() and not seat):
+        if request.complete or first.any():
+            self.rebuilt += 1
             return _Turn(index, request, self._agent.initial(1), steps)
         return ActRefused(request.step, "need_context", "no carry for the step before these")
 

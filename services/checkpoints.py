@@ -120,7 +120,10 @@ def sync_path(path: Path) -> None:
 
 def _write(folder: Path, tensors: Mapping[str, Tensor], counters: Counters, identity: Identity) -> None:
     file = folder / "tensors.safetensors"
-    save_file(dict(tensors), file)
+    try:
+        save_file(dict(tensors), file)
+    except SafetensorError as error:  # a full disk, for one
+        raise OSError(f"{file}: {error}") from error
     note = {"format": FORMAT, "counters": counters, "identity": dict(identity), "sha256": _sha256(file)}
     (folder / "checkpoint.json").write_text(json.dumps(note, indent=1))
     (folder / "done").touch()

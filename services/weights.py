@@ -7,7 +7,6 @@ messages. A version number never stands for two different weights, see `Versions
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from services.checkpoints import sync_path
+from services.run_folder import write_atomic
 from services.wire.messages import NoNewWeights, WeightsPart, WeightsRequest
 
 PART_BYTES = 2**20
@@ -89,11 +88,7 @@ class Versions:
 
     def _reserve(self) -> None:
         self._end += self._block
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(str(self._end))
-        sync_path(fresh)
-        os.replace(fresh, self._file)
-        sync_path(self._file.parent)
+        write_atomic(self._file, str(self._end))
 
 
 class Shelf:

@@ -1,0 +1,96 @@
+"""The learner's I/O thread: batches in, weights out, so that the training thread touches no socket.
+
+Up to `prefetch` batches are asked for ahead or wait in memory. A request that stays unanswered is forgotten and asked
+again under a new number; an answer to a forgotten one is dropped, so that no batch is trained twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+
+import numpy as np
+
+from services.crew import Crew
+from services.link import Link
+from services.weights import Shelf
+from services.wire import sockets
+from services.wire.messages import Refused, SampleReply, SampleRequest, SampleWait, WeightsRequest
+
+TICK = 0.02  # seconds between looks at whether the training thread took a batch
+UNANSWERED = 5.0  # seconds after which a request counts as lost
+
+log = logging.getLogger(__name__)
+Batch = dict[str, np.ndarray]
+
+
+class Feed:
+    """`batch`, `length`, `burn_in`: of every request; `replayed`: steps replayed before this start; `columns`: those wanted.
+
+    `inserted` is the replay's count of steps as last heard, `waiting` why it holds batches back, empty while it does not.
+    """
+
+    def __init__(self, link: Link, server: sockets.Server, shelf: Shelf, *, batch: int, length: int, burn_in: int,
+                 replayed: int, columns: list[str], prefetch: int) -> None:
+        self._link, self._server, self._shelf = link, server, shelf
+        self._shape, self._columns, self._prefetch = (batch, length, burn_in), columns, prefetch
+        self._replayed, self._number = replayed, 0
+        self._asked: dict[int, float] = {}  # number -> when
+        self._not_before = 0.0
+        self._ready: queue.Queue[Batch] = queue.Queue()
+        self.inserted, self.waiting = 0, ""
+
+    def take(self, timeout: float) -> Batch | None:
+        """The next batch within `timeout` seconds. For the training thread."""
+        try:
+            return self._ready.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def work(self, crew: Crew) -> None:
+        """The I/O thread."""
+        try:
+            while not crew.ended:
+                client = self._link.client()
+                self._ask(time.monotonic())
+                sockets.wait([self._server, client] if client else [self._server], TICK)
+                while (received := self._server.receive(0)) is not None:
+                    self._offer(received)
+                while client and (message := client.receive(0)) is not None:
+                    self._hear(message, time.monotonic())
+        finally:
+            self._link.close()
+
+    def _ask(self, now: float) -> None:
+        for number in [n for n, when in self._asked.items() if now - when > UNANSWERED]:
+            del self._asked[number]
+        while now >= self._not_before and len(self._asked) + self._ready.qsize() < self._prefetch:
+            batch, length, burn_in = self._shape
+            replayed = self._replayed + len(self._asked) * batch * length
+            if not self._link.send(SampleRequest(self._number, batch, length, burn_in, replayed, self._columns)):
+                self._not_before = now + TICK
+                return
+            self._asked[self._number] = now
+            self._number += 1
+
+    def _hear(self, message: object, now: float) -> None:
+        match message:
+            case SampleReply() if self._asked.pop(message.number, None) is not None:
+                self.inserted, self.waiting = message.inserted, ""
+                self._replayed += self._shape[0] * self._shape[1]
+                self._ready.put(message.arrays)
+            case SampleWait() if self._asked.pop(message.number, None) is not None:
+                self.inserted, self.waiting = message.inserted, message.why
+                self._not_before = now + message.seconds
+            case Refused():
+                log.error("replay refuses samples (%s): %s", message.code, message.text)
+                self._asked.clear()
+                self._not_before = now + UNANSWERED
+
+    def _offer(self, received: sockets.Received) -> None:
+        if isinstance(received.message, WeightsRequest):
+            self._server.send(received.peer, self._shelf.answer(received.message))
+        else:
+            self._server.send(received.peer, Refused("malformed", "the weights port takes WeightsRequest, not "
+                                                                  f"{type(received.message).__name__}"))

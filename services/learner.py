@@ -1,0 +1,187 @@
+"""The learner: experience in, weights out, for as long as it is let.
+
+Three threads. `run` trains, at low priority so that control loops on the same machine come first. `feed` owns the sockets
+(feed.py), the journal writes to disk (journal.py). The replay decides when there is a batch, so the train ratio needs no
+care here. A restart goes on from the newest checkpoint: weights, optimiser, normalisers, RNG and counters.
+
+A loss that is not finite skips its update and is counted; `PATIENCE` of them in a row go back to the newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+import torch
+import zmq
+from gymnasium import spaces
+
+from services import checkpoints
+from services.config import Config, leaves, may_change, to_mapping
+from services.crew import Crew
+from services.feed import Batch, Feed
+from services.journal import Journal
+from services.link import Link
+from services.node import Node
+from services.run_folder import RunFolder
+from services.spaces import build_agent, model_spaces
+from services.weights import Shelf, Versions, pack
+from services.wire import sockets
+from services.wire.messages import LIMITS
+from services.wire.security import Security
+
+IDLE = 0.1  # seconds between looks at clock and `stop` while there is no batch
+LOG_SECONDS = 2.0  # between two lines of metrics
+PATIENCE = 5  # skipped updates in a row
+TRAINED_ON = ("reward", "is_first", "is_last", "is_terminal")  # beside the model's keys and `prev_action`
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(Exception):
+    """Update after update had a loss that is not finite, and there is no checkpoint to go back to."""
+
+
+class LearnerService:
+    """`folder` is the run's. `control`: the coordinator's address, where it is not the config's."""
+
+    def __init__(self, config: Config, folder: RunFolder, *, control: str = "") -> None:
+        self._config, self._folder, self._control = config, folder, control
+        self._replayed = self._skipped = 0
+        self._shelf = Shelf()
+        self._published = -1  # updates behind the newest version
+        self._latest: Mapping[str, float] = {}
+        self._logged = self._saved = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Learn until `stop`, then write a checkpoint. Raises SocketError, ConfigError, CheckpointError, Diverged."""
+        os.nice(self._config.learner.nice)  # of this thread and of those that torch starts for it
+        torch.set_num_threads(self._config.learner.threads)
+        model = model_spaces(self._config)
+        self._agent = build_agent(self._config, *model, self._config.learner.device)
+        self._identity = identity(self._config, *model)
+        self._restore()
+        self._versions = Versions(self._folder.checkpoints / "versions")
+        network = self._config.network
+        security = Security.load(network.keys) if network.keys else None
+        context = zmq.Context()
+        server = sockets.Server(context, network.addresses()["weights"], limit=LIMITS["weights"], security=security)
+        self._node = Node("learner", "learner", self._config, context, {"weights": server.address}, control=self._control)
+        self._journal = Journal(self._folder, self._identity, self._config.learner.keep)
+        try:
+            with self._node, Crew(stop) as crew:
+                self._feed = self._new_feed(Link(context, self._node, "samples", security), server, list(model[0]))
+                crew.start("feed", lambda: self._feed.work(crew))
+                self._learn(crew)
+                self._node.state = "stopping"
+                self._save(wait=True)
+        finally:
+            self._journal.close()
+            server.close()
+            context.term()
+
+    def _new_feed(self, link: Link, server: sockets.Server, keys: list[str]) -> Feed:
+        replay = self._config.replay
+        return Feed(link, server, self._shelf, batch=replay.batch, length=replay.length, burn_in=replay.burn_in,
+                    replayed=self._replayed, columns=[*keys, *TRAINED_ON], prefetch=self._config.learner.prefetch)
+
+    def _restore(self) -> None:
+        """Go on from the newest checkpoint, if there is one."""
+        self._folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        found = checkpoints.load_newest(self._folder.checkpoints, self._identity)
+        if found is None:
+            return
+        self._agent.load_state_dict(found.tensors)
+        self._replayed = max(self._replayed, int(found.counters["replayed"]))
+        log.info("going on from %s: %d updates, %d steps replayed", found.folder, self._agent.updates, self._replayed)
+
+    def _learn(self, crew: Crew) -> None:
+        now = time.monotonic()
+        learner = self._config.learner
+        publish, save, note = now, now + learner.checkpoint_seconds, now + LOG_SECONDS
+        self._logged = self._agent.updates
+        while not crew.ended:
+            if (batch := self._feed.take(IDLE)) is not None:
+                self._update(batch)
+            self._node.state, self._node.detail = ("waiting", self._feed.waiting) if batch is None else ("running", "")
+            now = time.monotonic()
+            if now >= publish and self._publish():
+                publish = now + learner.publish_seconds
+            if now >= save:
+                self._save()
+                save = now + learner.checkpoint_seconds
+            if now >= note:
+                self._note(now - note + LOG_SECONDS)
+                note = now + LOG_SECONDS
+
+    def _update(self, batch: Batch) -> None:
+        """One update, or one skipped."""
+        begun = time.perf_counter()
+        metrics = self._agent.train(batch, burn_in=self._config.replay.burn_in)
+        self._node.observe("learner_step_seconds", time.perf_counter() - begun)
+        self._replayed += self._config.replay.batch * self._config.replay.length
+        self._latest = metrics
+        if all(map(math.isfinite, metrics.values())):
+            self._skipped = 0
+            return
+        self._skipped += 1
+        self._node.count("learner_skipped_updates_total")
+        log.warning("a loss is not finite (%s): update skipped", ", ".join(n for n, v in metrics.items() if not math.isfinite(v)))
+        if self._skipped >= PATIENCE:
+            self._go_back()
+
+    def _go_back(self) -> None:
+        found = checkpoints.load_newest(self._folder.checkpoints, self._identity)
+        if found is None:
+            raise Diverged(f"{self._skipped} updates in a row had a loss that is not finite, and there is no checkpoint to "
+                           "go back to; look at the signals, or lower agent.learning_rate")
+        log.error("%d updates in a row had a loss that is not finite: going back to %s", self._skipped, found.folder)
+        self._agent.load_state_dict(found.tensors)
+        self._skipped = 0
+
+    def _publish(self) -> bool:
+        """Offer the weights as a new version, if there was an update since the last one."""
+        if self._agent.updates in (0, self._published):
+            return False
+        weights = pack(self._agent.acting_state(), self._versions.take(), self._agent.updates)
+        self._shelf.put(weights)
+        self._published = self._agent.updates
+        self._node.gauge("learner_weights_version", weights.version)
+        return True
+
+    def _save(self, wait: bool = False) -> None:
+        """Write a checkpoint; one that is still being written counts instead, unless this is the last."""
+        if wait:
+            self._journal.flush()
+        self._journal.checkpoint(self._agent.state_dict(), {"updates": self._agent.updates, "replayed": self._replayed})
+        if wait:
+            self._journal.flush()
+
+    def _note(self, seconds: float) -> None:
+        """Report on the last `seconds`."""
+        inserted = self._feed.inserted
+        wanted, achieved = self._config.learner.train_ratio, self._replayed / inserted if inserted else 0.0
+        rate = (self._agent.updates - self._logged) / seconds
+        gauges = {"learner_updates": self._agent.updates, "learner_updates_per_second": rate,
+                  "learner_replayed_steps": self._replayed, "learner_train_ratio_wanted": wanted,
+                  "learner_train_ratio_achieved": achieved}
+        for name, value in gauges.items():
+            self._node.gauge(name, value)
+        for name, value in self._latest.items():
+            self._node.gauge("learner_metric", value, name)
+        self._node.count("learner_checkpoints_total", self._journal.saved - self._saved)
+        self._saved = self._journal.saved
+        if self._agent.updates > self._logged:
+            self._journal.metrics(self._agent.updates, {**self._latest, "updates_per_second": rate, "train_ratio": achieved})
+        self._logged = self._agent.updates
+
+
+def identity(config: Config, observation_space: spaces.Dict, action_space: spaces.Space) -> dict[str, object]:
+    """What makes the agent of a checkpoint this one: the settings that cannot change, and the spaces."""
+    settings = leaves(to_mapping(config)["agent"], "agent.")
+    signals = {f"signal {key}": str(space) for key, space in observation_space.items()}
+    return {key: value for key, value in settings if not may_change(key)} | signals | {"action": str(action_space)}
