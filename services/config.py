@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import re
+import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -199,22 +200,26 @@ def may_change(key: str) -> bool:
     """Whether the setting with this dotted key is marked as changeable on resume."""
     section: Any = Config
     for word in key.split("."):
-        setting = _settings(section).get(word) if is_dataclass(section) else None
+        setting = _settings(section).get(word)
         if setting is None:
             return False
         if setting.metadata.get("resume"):
             return True
-        section = _SECTIONS.get(word)
+        section = _section(section, word)
     return False
 
 
-_SECTIONS = {"robot": RobotConfig, "agent": AgentSettings, "replay": ReplaySettings, "learner": LearnerConfig,
-             "policy": PolicyConfig, "network": NetworkConfig}
 _Holder = create_model("_Holder", __config__=ConfigDict(extra="forbid", strict=True), config=(Config, ...))
 
 
-def _settings(section: type) -> dict[str, dataclasses.Field]:
-    return {f.name: f for f in fields(section)}
+def _settings(section: Any) -> dict[str, dataclasses.Field]:
+    """The fields of a section; of anything else none."""
+    return {f.name: f for f in fields(section)} if is_dataclass(section) else {}
+
+
+def _section(section: Any, word: str) -> Any:
+    """The type of one field of a section."""
+    return typing.get_type_hints(section)[word] if word in _settings(section) else None
 
 
 def _validated(written: Written, where: str) -> Config:
@@ -248,12 +253,12 @@ def _place(words: list[str], written: Written, where: str) -> str:
 
 
 def _suggestion(words: list[str]) -> str:
-    """The nearest key of the same section, else the place where a key of that name belongs."""
+    """The nearest key of the same section, else the section where a key of that name belongs, else all keys there are."""
     section: Any = Config
     for word in words[:-1]:
-        section = _SECTIONS.get(word, section)
+        section = _section(section, word)
     near = difflib.get_close_matches(words[-1], _settings(section), n=1, cutoff=0.6)
-    elsewhere = [f"{name}.{words[-1]}" for name, other in _SECTIONS.items() if words[-1] in _settings(other)]
+    elsewhere = [f"{name}.{words[-1]}" for name in _settings(Config) if words[-1] in _settings(_section(Config, name))]
     if near or elsewhere:
         return f", did you mean {(near or elsewhere)[0]}?"
     return f"; there are {', '.join(_settings(section))}"

@@ -1,0 +1,33 @@
+"""Which robot a config means, checked as far as it can be without connecting to one. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+
+from gymnasium import spaces
+
+from robots import registry
+from robots.driver import RobotSpec
+from services.config import Config, ConfigError
+
+
+def robot_spec(config: Config) -> RobotSpec:
+    """The spec of the config's robot. Raises ConfigError for a driver, task, option or model key that does not exist."""
+    robot = config.robot
+    try:
+        driver, _ = registry.make(robot.driver, robot.task, robot.options, robot.control_hz, config.seed)
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: robot.{error}") from error
+    observation_space(config, driver.spec)
+    return driver.spec
+
+
+def observation_space(config: Config, spec: RobotSpec) -> spaces.Dict:
+    """The signals that the model sees: those of `model_keys`, or all where none are named. Raises ConfigError."""
+    keys = config.robot.model_keys or tuple(spec.signals)
+    for key in keys:
+        if key not in spec.signals.spaces:
+            near = difflib.get_close_matches(key, spec.signals, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(spec.signals)}"
+            raise ConfigError(f"{config.name}: robot.model_keys: {key}: {spec.name} has no such signal, {hint}")
+    return spaces.Dict({key: spec.signals[key] for key in sorted(keys)})
