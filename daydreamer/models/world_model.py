@@ -13,9 +13,10 @@ restored state continues identically; gradients reach the actions where the spec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
@@ -38,11 +39,36 @@ class ModelSpec:
     offers_goals: bool = False
     action_gradients: bool = True
 
+    @classmethod
+    def of(cls, observation_space: spaces.Dict, action_space: spaces.Space) -> ModelSpec:
+        """What every model of these spaces shares. Raises ValueError for actions that no model can take."""
+        if isinstance(action_space, spaces.Discrete) and action_space.start == 0:
+            return cls(observation_space, action_space, int(action_space.n), feature_size=0)
+        if isinstance(action_space, spaces.Box) and len(action_space.shape) == 1 \
+                and (action_space.low == -1).all() and (action_space.high == 1).all():
+            return cls(observation_space, action_space, int(action_space.shape[0]), feature_size=0)
+        raise ValueError(f"action space {action_space}: Discrete from 0, or a Box of one axis from -1 to 1, is allowed")
+
+    def offering(self, **changes: object) -> ModelSpec:
+        """The same spec with what a model adds: its `feature_size` and its offers."""
+        return replace(self, **changes)
+
+
+def stack_states(states: Sequence[State]) -> State:
+    """T states [B, ...] to one sequence [B, T, ...]."""
+    return {key: torch.stack([state[key] for state in states], 1) for key in states[0]}
+
 
 class WorldModel(nn.Module):
-    """See the module's docstring. Subclasses set `spec` and implement what the spec offers."""
+    """See the module's docstring. Subclasses set `spec` and implement what the spec offers.
+
+    `generator` draws the noise where none is given; None is PyTorch's global one. `training_only` names the submodules
+    that `encode`, `observe` and `features` do not use, so that who only acts needs no copy of them.
+    """
 
     spec: ModelSpec
+    generator: torch.Generator | None = None
+    training_only: tuple[str, ...] = ()
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen; leading axis [B]."""

@@ -1,0 +1,226 @@
+"""The agent: one world model, one behaviour and their optimiser.
+
+An agent belongs to one thread. It takes and gives NumPy arrays at its border and checks what comes in: a bad observation is a
+typed error and changes nothing. Who only acts needs `acting_state`; who continues training needs `state_dict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from daydreamer.behaviours.actor_critic import ActorCritic
+from daydreamer.models import build_model
+from daydreamer.models.world_model import State
+from daydreamer.nn.optimiser import LaProp, NonFiniteGradient
+from daydreamer.settings import AgentSettings
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+class BadObservation(ValueError):
+    """An input is missing, has another shape, or is not finite. `key` names it, `rows` are the batch rows at fault."""
+
+    def __init__(self, key: str, problem: str, rows: tuple[int, ...] = ()) -> None:
+        super().__init__(f"observation {key}: {problem}")
+        self.key, self.rows = key, rows
+
+
+class BadWeights(ValueError):
+    """Weights or a saved state of another agent: names and shapes differ."""
+
+
+class NonFiniteLoss(ArithmeticError):
+    """A loss or gradient is NaN or infinite; the update was skipped. `metrics` has the loss terms."""
+
+    def __init__(self, message: str, metrics: dict[str, float]) -> None:
+        super().__init__(message)
+        self.metrics = metrics
+
+
+class Agent:
+    """Acts, and learns from batches of experience.
+
+    A carry is a dict of tensors with leading batch axis: carries of several robots are stacked with `torch.cat` and split by
+    slicing, key by key.
+
+        carry = agent.initial(batch=1)
+        action, carry = agent.act(carry, obs, prev_action, is_first)
+        metrics = agent.train(batch)
+    """
+
+    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space, settings: AgentSettings, seed: int = 0,
+                 device: str = "cpu") -> None:
+        """Raises ValueError for spaces that no model can read. `device` may be `auto`: a GPU where there is one."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.observation_space, self.action_space, self.settings = observation_space, action_space, settings
+        self.device = torch.device(device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = build_model(observation_space, action_space, settings).to(self.device)
+            self.behaviour = ActorCritic(self.model, settings).to(self.device)
+        self.model.generator = self.behaviour.generator = self.generator
+        self.modules = nn.ModuleDict({"model": self.model, "behaviour": self.behaviour})
+        trained = [p for p in self.modules.parameters() if p.requires_grad]
+        self.optimiser = LaProp(trained, settings.learning_rate, settings.warmup, settings.clip)
+        self.discrete = isinstance(action_space, spaces.Discrete)
+
+    @property
+    def updates(self) -> int:
+        """How many updates the weights have seen."""
+        return self.optimiser.updates
+
+    def initial(self, batch: int) -> State:
+        """The carry before anything was seen: a dict of tensors [B, ...]."""
+        return self.model.initial(batch)
+
+    @torch.no_grad()
+    def act(self, carry: State, obs: Mapping[str, np.ndarray], prev_action: np.ndarray, is_first: np.ndarray,
+            mode: str = "sample") -> tuple[np.ndarray, State]:
+        """One step for B robots: actions float32 [B, A] in [-1, 1], or int64 [B] where discrete, and the next carry.
+
+        obs [B, *shape] per key, prev_action [B, A] or int [B] as it was applied, is_first bool [B]. `mode` "sample" explores;
+        "mode" is deterministic and draws nothing. Raises BadObservation.
+        """
+        seen = self._observation(obs, leading=1)
+        sample = mode == "sample"
+        noise = None if sample else torch.ones_like(self.model.noise(len(is_first)))
+        carry, _ = self.model.observe(carry, self._actions(prev_action), self.model.encode(seen), self._bool(is_first), noise)
+        action = self.behaviour.act(self.model.features(carry), sample)
+        action = action.argmax(-1) if self.discrete else action.clamp(-1, 1)
+        return action.cpu().numpy(), carry
+
+    @torch.no_grad()
+    def observe(self, carry: State, obs: Mapping[str, np.ndarray], prev_action: np.ndarray, is_first: np.ndarray) -> State:
+        """The carry after K steps that others acted in: everything as in `act` with a second axis [B, K, ...]."""
+        seen = self._observation(obs, leading=2)
+        embeds = self.model.encode(seen)
+        states, _ = self.model.observe_sequence(carry, self._actions(prev_action), embeds, self._bool(is_first))
+        return {key: x[:, -1] for key, x in states.items()}
+
+    def train(self, batch: Mapping[str, np.ndarray], burn_in: int = 0) -> dict[str, float]:
+        """One update on sequences [B, burn_in + T, ...]; returns metrics.
+
+        The batch has the observation's keys, `prev_action`, `reward`, `is_first`, `is_last`, `is_terminal`; other keys are
+        ignored. The first `burn_in` steps only warm the state up. Raises BadObservation and NonFiniteLoss, both without a
+        change to weights or normalisers.
+        """
+        data = self._observation(batch, leading=2) | {key: self._bool(batch[key]) for key in FLAGS}
+        data["prev_action"] = self._actions(batch["prev_action"])
+        data["reward"] = self._float("reward", batch["reward"])
+        state, data = self._warm_up(data, burn_in)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            losses, states = self.model.loss(data, state)
+            behaviour_losses, metrics = self.behaviour.loss(self.model, states, data)
+        losses = {name: loss.mean() for name, loss in (losses | behaviour_losses).items()}
+        total = sum(getattr(self.settings.loss_scales, name) * loss for name, loss in losses.items())
+        metrics |= {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
+        try:
+            metrics["gradient_norm"] = self.optimiser.step(total)
+        except NonFiniteGradient as error:
+            raise NonFiniteLoss(str(error), _numbers(metrics)) from error
+        self.behaviour.after_update(metrics)
+        return _numbers(metrics)
+
+    def acting_state(self) -> dict[str, Tensor]:
+        """A copy of the weights that `act` needs, float32 and contiguous, on the CPU."""
+        return {name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+                for name, tensor in self._acting().items()}
+
+    def load_acting_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over another agent's `acting_state`; carries stay valid. Raises BadWeights, changing nothing."""
+        _copy(self._acting(), tensors)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of everything that training continues from: weights, optimiser, normalisers, counters, RNG; on the CPU."""
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._everything().items()}
+        return copies | {"updates": torch.tensor(self.updates), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`: training continues bit for bit. Raises BadWeights, changing nothing."""
+        state = dict(state)
+        try:
+            updates, generator = int(state.pop("updates")), state.pop("generator")
+        except KeyError as error:
+            raise BadWeights(f"{error.args[0]}: missing") from error
+        _copy(self._everything(), state)
+        self.optimiser.updates = updates
+        self.generator.set_state(generator)
+
+    def _acting(self) -> dict[str, Tensor]:
+        skipped = [f"{part}.{name}." for part in self.modules for name in self.modules[part].training_only]
+        return {name: tensor for name, tensor in self.modules.state_dict().items() if not name.startswith(tuple(skipped))}
+
+    def _everything(self) -> dict[str, Tensor]:
+        return self.modules.state_dict() | {f"optimiser.{name}": t for name, t in self.optimiser.tensors().items()}
+
+    @torch.no_grad()
+    def _warm_up(self, data: dict[str, Tensor], burn_in: int) -> tuple[State, dict[str, Tensor]]:
+        """The state behind the first `burn_in` steps, and the steps after them."""
+        state = self.initial(len(data["reward"]))
+        if not burn_in:
+            return state, data
+        head = {key: x[:, :burn_in] for key, x in data.items()}
+        embeds = self.model.encode(head)
+        states, _ = self.model.observe_sequence(state, head["prev_action"], embeds, head["is_first"])
+        return {key: x[:, -1] for key, x in states.items()}, {key: x[:, burn_in:] for key, x in data.items()}
+
+    def _observation(self, obs: Mapping[str, np.ndarray], leading: int) -> dict[str, Tensor]:
+        """Checked tensors [*batch, *shape] of the observation's keys, with `leading` batch axes."""
+        missing = sorted(set(self.observation_space) - set(obs))
+        if missing:
+            raise BadObservation(missing[0], "missing")
+        tensors = {}
+        for key, space in self.observation_space.items():
+            array = np.asarray(obs[key])
+            if array.shape[leading:] != space.shape or array.ndim != leading + len(space.shape):
+                raise BadObservation(key, f"shape {array.shape}: {leading} batch axes, then {space.shape}, is wanted")
+            tensors[key] = self._float(key, array) if array.dtype.kind == "f" else self._tensor(array)
+        return tensors
+
+    def _actions(self, actions: np.ndarray) -> Tensor:
+        """Actions as the model takes them: float32 [..., A], one-hot where discrete."""
+        if not self.discrete:
+            return self._float("prev_action", actions)
+        actions = np.asarray(actions)
+        if ((actions < 0) | (actions >= self.action_space.n)).any():
+            raise BadObservation("prev_action", f"outside 0 to {self.action_space.n - 1}")
+        return nn.functional.one_hot(self._tensor(actions.astype(np.int64)), int(self.action_space.n)).float()
+
+    def _float(self, key: str, array: np.ndarray) -> Tensor:
+        array = np.asarray(array, np.float32)
+        if not np.isfinite(array).all():
+            rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(1))
+            raise BadObservation(key, f"not finite in rows {rows.tolist()}", tuple(rows.tolist()))
+        return self._tensor(array)
+
+    def _bool(self, array: np.ndarray) -> Tensor:
+        return self._tensor(np.asarray(array, bool))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """Shares memory with the array where it can."""
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device)
+
+
+def _numbers(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """All at once, so that a GPU is waited for once."""
+    return dict(zip(metrics, torch.stack([m.float() for m in metrics.values()]).tolist(), strict=True))
+
+
+@torch.no_grad()
+def _copy(targets: Mapping[str, Tensor], sources: Mapping[str, Tensor]) -> None:
+    """Fill every target from its namesake. Raises BadWeights before the first is touched."""
+    odd = sorted(set(targets) ^ set(sources))
+    if odd:
+        raise BadWeights(f"{odd[0]}: {'missing' if odd[0] in targets else 'unknown'} ({len(odd)} such names)")
+    for name, target in targets.items():
+        if target.shape != sources[name].shape:
+            raise BadWeights(f"{name}: shape {tuple(sources[name].shape)}, want {tuple(target.shape)}")
+    for name, target in targets.items():
+        target.copy_(sources[name])

@@ -1,0 +1,139 @@
+"""An actor and a critic that learn in the model's imagination (DreamerV3, section 3; constants as in the code of 2025).
+
+The actor learns by REINFORCE, for continuous and discrete actions alike. That needs no gradient through the imagined dynamics:
+the rollout runs without a graph, and the actor and critic are evaluated once more on everything imagined, in one batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from daydreamer.losses.actor_critic import actor_loss, critic_loss
+from daydreamer.losses.returns import ReturnScale, lambda_return
+from daydreamer.models.world_model import Losses, State, WorldModel, stack_states
+from daydreamer.nn.distributions import BoundedNormal, Categorical, exponential, unimix
+from daydreamer.nn.heads import ScalarHead
+from daydreamer.nn.layers import Linear, mlp
+from daydreamer.settings import AgentSettings
+
+LAYERS = 3
+
+
+class ActorCritic(nn.Module):
+    """Acts from features, and learns from the states that a model's loss returned.
+
+    `generator` draws all noise; None is PyTorch's global one. `training_only`: submodules that acting does not need.
+    """
+
+    training_only = ("critic", "slow_critic", "return_scale")
+
+    def __init__(self, model: WorldModel, settings: AgentSettings) -> None:
+        super().__init__()
+        spec, size = model.spec, settings.widths
+        self.settings = settings
+        self.generator: torch.Generator | None = None
+        self.discrete = not spec.action_space.shape
+        self.action_size = spec.action_size
+        outputs = spec.action_size * (1 if self.discrete else 2)
+        self.actor = nn.Sequential(mlp(spec.feature_size, size.units, LAYERS), Linear(size.units, outputs, scale=0.01))
+        self.critic = ScalarHead(spec.feature_size, size.units, LAYERS)
+        self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
+        self.return_scale = ReturnScale()
+
+    def policy(self, features: Tensor) -> BoundedNormal | Categorical:
+        """The distribution of actions at features [..., F]."""
+        raw = self.actor(features)
+        return Categorical(unimix(raw, self.settings.unimix)) if self.discrete else BoundedNormal.of(raw)
+
+    def noise(self, *batch: int) -> Tensor:
+        """What `policy(...).sample` needs: [*batch, A]."""
+        device = self.slow_critic.two_hot.bins.device
+        if self.discrete:
+            return exponential((*batch, self.action_size), self.generator, device)
+        return torch.randn(*batch, self.action_size, generator=self.generator, device=device)
+
+    def act(self, features: Tensor, sample: bool) -> Tensor:
+        """Actions [B, A] (one-hot where discrete), as the policy gives them: not clipped."""
+        policy = self.policy(features)
+        return policy.sample(self.noise(len(features))) if sample else policy.mode()
+
+    def loss(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> tuple[Losses, dict[str, Tensor]]:
+        """Named, unweighted terms `policy`, `value`, `replay_value`, and metrics, all scalars.
+
+        states [B, T, ...] as the model's loss returned them, batch as the model's loss got it, with `is_last` bool [B, T].
+        Only `replay_value` sends gradients into the model.
+        """
+        features = model.features(states)
+        starts = self._starts(features.shape[0] * features.shape[1], features.device)
+        with torch.no_grad():
+            begin = {key: x.flatten(0, 1)[starts] for key, x in states.items()}
+            imagined, actions = self._imagine(model, begin)
+            ahead, reward = model.features(imagined), model.reward(imagined)
+            discount = self.settings.discount * model.continuation(imagined)
+        logits = self.critic(ahead)
+        value = self.critic.mean(logits.detach())
+        returns = lambda_return(reward, discount, value, self.settings.return_lambda)
+        weight = discount.cumprod(1)[:, :-1] / self.settings.discount
+        policy = self.policy(ahead[:, :-1])
+        advantage = (returns - value[:, :-1]) / self.return_scale.value()
+        entropy = policy.entropy()
+        losses = {
+            "policy": actor_loss(policy.log_prob(actions), entropy, advantage, weight, self.settings.entropy).mean(),
+            "value": self._critic_loss(ahead[:, :-1], logits[:, :-1], returns, weight).mean(),
+            "replay_value": self._replay_loss(features, batch, starts, returns[:, 0]).mean(),
+        }
+        low, high = self.return_scale.range(returns)
+        metrics = {"imagined_return": returns.mean(), "return_low": low, "return_high": high,
+                   "imagined_reward": reward[:, 1:].mean(), "value": value.mean(),
+                   "return_scale": self.return_scale.value(), "entropy": entropy.mean(), "advantage": advantage.mean(),
+                   "advantage_deviation": advantage.std(unbiased=False)}
+        return losses, {name: metric.detach() for name, metric in metrics.items()}
+
+    @torch.no_grad()
+    def after_update(self, metrics: Mapping[str, Tensor]) -> None:
+        """Let the slow critic and the return scale follow an update that was made; `metrics` as `loss` returned them."""
+        self.return_scale.update(metrics["return_low"], metrics["return_high"])
+        torch._foreach_lerp_(list(self.slow_critic.parameters()), list(self.critic.parameters()), self.settings.slow_rate)
+
+    def _starts(self, states: int, device: torch.device) -> Tensor:
+        """Indices of the states that imagination starts from."""
+        count = self.settings.imagine_starts
+        if not 0 < count < states:
+            return torch.arange(states, device=device)
+        return torch.randperm(states, generator=self.generator, device=device)[:count]
+
+    def _imagine(self, model: WorldModel, state: State) -> tuple[State, Tensor]:
+        """Follow the policy for H steps from N states: states [N, H+1, ...] with the start, actions [N, H, A]."""
+        states, actions = [state], []
+        count, horizon = len(next(iter(state.values()))), self.settings.horizon
+        model_noise, noise = model.noise(horizon, count), self.noise(horizon, count)
+        for step in range(horizon):
+            actions.append(self.policy(model.features(state)).sample(noise[step]))
+            state = model.imagine_step(state, actions[-1], model_noise[step])
+            states.append(state)
+        return stack_states(states), torch.stack(actions, 1)
+
+    def _critic_loss(self, features: Tensor, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        """[B, T] from the critic's logits [B, T, bins] at these features and the returns it should have told [B, T]."""
+        with torch.no_grad():
+            slow = self.slow_critic.mean(self.slow_critic(features))
+        return critic_loss(self.critic.loss(logits, target), self.critic.loss(logits, slow), weight)
+
+    def _replay_loss(self, features: Tensor, batch: Mapping[str, Tensor], starts: Tensor, imagined: Tensor) -> Tensor:
+        """The critic on what really happened, [B, T-1]: lambda returns over the recorded rewards.
+
+        Behind a state they bootstrap from the return imagined from it, where imagination started there, else from its value.
+        Nothing is learned about an episode's last step, whose next step belongs to another episode.
+        """
+        logits = self.critic(features)
+        bootstrap = self.critic.mean(logits.detach())
+        bootstrap.view(-1)[starts] = imagined
+        discount = self.settings.discount * (~batch["is_terminal"]).float()
+        mix = self.settings.return_lambda * (~batch["is_last"]).float()
+        returns = lambda_return(batch["reward"], discount, bootstrap, mix)
+        weight = (~batch["is_last"]).float()[:, :-1]
+        return self._critic_loss(features[:, :-1].detach(), logits[:, :-1], returns, weight)

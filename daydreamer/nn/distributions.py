@@ -1,0 +1,128 @@
+"""Distributions as plain tensor arithmetic: no validation, no hidden sampling.
+
+Whoever samples brings the noise, so that the same noise gives the same sample. A categorical sample is an exponential race:
+`argmax(probability / e)` with `e` from Exponential(1) falls on a class with that class's probability.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+BINS = 255
+BIN_LIMIT = 20.0  # in symlog space
+
+
+def symlog(x: Tensor) -> Tensor:
+    """sign(x) log(1 + |x|): squeezes both tails, keeps zero (DreamerV3)."""
+    return torch.sign(x) * torch.log1p(x.abs())
+
+
+def symexp(x: Tensor) -> Tensor:
+    """The inverse of `symlog`."""
+    return torch.sign(x) * torch.expm1(x.abs())
+
+
+def exponential(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """The noise of `sample_one_hot`: float32 [*shape], never zero."""
+    return torch.empty(shape, device=device).exponential_(generator=generator).clamp_(min=1e-20)
+
+
+def unimix(logits: Tensor, mix: float) -> Tensor:
+    """Probabilities [..., C] of a categorical mixed with `mix` of the uniform one, so that none is ever zero."""
+    return torch.softmax(logits.float(), -1) * (1 - mix) + mix / logits.shape[-1]
+
+
+def sample_one_hot(probs: Tensor, noise: Tensor) -> Tensor:
+    """One-hot sample [..., C] of `probs` [..., C] with exponential `noise`; gradients go straight through to `probs`."""
+    index = (probs.detach() / noise).argmax(-1, keepdim=True)
+    hot = torch.zeros_like(probs, requires_grad=False).scatter_(-1, index, 1.0)
+    return hot + (probs - probs.detach()) if probs.requires_grad else hot
+
+
+def categorical_kl(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) in nats of independent categoricals, probabilities [..., S, C], summed over S: [...]."""
+    return (p * (p.log() - q.log())).sum((-2, -1))
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A discrete policy; actions are one-hot [..., A]. `probs` [..., A] must not contain zeros."""
+
+    probs: Tensor
+
+    def mode(self) -> Tensor:
+        return F.one_hot(self.probs.argmax(-1), self.probs.shape[-1]).float()
+
+    def sample(self, noise: Tensor) -> Tensor:
+        return sample_one_hot(self.probs.detach(), noise)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        return (self.probs.log() * action).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return -(self.probs * self.probs.log()).sum(-1)
+
+
+@dataclass(frozen=True)
+class BoundedNormal:
+    """A continuous policy: normal around a mean in [-1, 1] with a deviation in [0.1, 1], [..., A] each (DreamerV3).
+
+    Samples are not clipped: who executes them does, and the dynamics treat an action beyond one as one.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, raw: Tensor) -> BoundedNormal:
+        """From a network's output [..., 2 A]."""
+        mean, deviation = raw.float().chunk(2, -1)
+        return cls(torch.tanh(mean), 0.1 + 0.9 * torch.sigmoid(deviation + 2))
+
+    def mode(self) -> Tensor:
+        return self.mean
+
+    def sample(self, noise: Tensor) -> Tensor:
+        return self.mean + self.deviation * noise
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        z = (action - self.mean) / self.deviation
+        return -(0.5 * z.square() + self.deviation.log() + 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def entropy(self) -> Tensor:
+        return (self.deviation.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+
+
+class TwoHot(torch.nn.Module):
+    """A scalar as a categorical over bins that lie evenly in symlog space and are read in raw space (DreamerV3).
+
+    The bins are symmetric and the expectation pairs them, so that uniform logits mean exactly zero.
+    """
+
+    bins: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        positive = symexp(torch.linspace(0, BIN_LIMIT, BINS // 2 + 1, dtype=torch.float64)).float()
+        self.register_buffer("bins", torch.cat([-positive[1:].flip(0), positive]), persistent=False)
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """Expectation: [..., BINS] to [...]."""
+        probs = torch.softmax(logits.float(), -1)
+        half = BINS // 2
+        return ((probs[..., half + 1:] - probs[..., :half].flip(-1)) * self.bins[half + 1:]).sum(-1)
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy [...] of logits [..., BINS] against the two bins around `target` [...], weighted by closeness."""
+        logits = logits.float()
+        target = target.clamp(self.bins[0], self.bins[-1])
+        above = torch.searchsorted(self.bins, target.contiguous()).clamp(1, BINS - 1)
+        low, high = self.bins[above - 1], self.bins[above]
+        weight = (target - low) / (high - low)
+        picked = logits.gather(-1, torch.stack([above - 1, above], -1))
+        return logits.logsumexp(-1) - torch.lerp(picked[..., 0], picked[..., 1], weight)

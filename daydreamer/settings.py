@@ -1,0 +1,119 @@
+"""What an agent is made of, as values. The defaults are the A1's: small enough that two CPU cores keep up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+MODELS = ("rssm", "tiny")
+BEHAVIOURS = ("actor_critic",)
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Widths of a model: `deter` recurrent units in `blocks` blocks, `hidden` units inside the recurrence, `units` in every
+    other layer, `stoch` latents of `classes` classes, `depth` channels of the first image stage (times 2)."""
+
+    deter: int
+    hidden: int
+    units: int
+    stoch: int
+    classes: int
+    depth: int
+    blocks: int = 8
+
+
+# `1m` to `400m` are DreamerV3's; `small` is for robots on two cores; `debug` is for tests of everything around the agent.
+SIZES = MappingProxyType({
+    "debug": Size(deter=32, hidden=16, units=16, stoch=4, classes=4, depth=2),
+    "small": Size(deter=256, hidden=128, units=128, stoch=16, classes=16, depth=8),
+    "1m": Size(deter=512, hidden=64, units=64, stoch=32, classes=4, depth=4),
+    "12m": Size(deter=2048, hidden=256, units=256, stoch=32, classes=16, depth=16),
+    "25m": Size(deter=3072, hidden=384, units=384, stoch=32, classes=24, depth=24),
+    "50m": Size(deter=4096, hidden=512, units=512, stoch=32, classes=32, depth=32),
+    "100m": Size(deter=6144, hidden=768, units=768, stoch=32, classes=48, depth=48),
+    "200m": Size(deter=8192, hidden=1024, units=1024, stoch=32, classes=64, depth=64),
+    "400m": Size(deter=12288, hidden=1536, units=1536, stoch=32, classes=96, depth=96),
+})
+
+
+@dataclass(frozen=True)
+class LossScales:
+    """The weight of every loss term in the sum that is minimised."""
+
+    decoder: float = 1.0
+    reward: float = 1.0
+    continuation: float = 1.0
+    dynamics: float = 1.0
+    representation: float = 0.1
+    policy: float = 1.0
+    value: float = 1.0
+    replay_value: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            _check(f"loss_scales.{name}", value, value >= 0, "at least 0")
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """One world model, one behaviour, one optimiser.
+
+    `horizon`: imagined steps H. `imagine_starts`: from how many of a batch's states imagination starts, drawn at random;
+    0 is all of them. `discount_horizon`: steps over which the discount falls to 1/e. `precision`: bfloat16 runs the
+    matrix products in bfloat16; everything that is summed or normalised stays float32.
+    """
+
+    model: str = "rssm"
+    behaviour: str = "actor_critic"
+    size: str = "small"
+    horizon: int = 15
+    imagine_starts: int = 128
+    discount_horizon: float = 333.0
+    return_lambda: float = 0.95
+    entropy: float = field(default=3e-4, metadata={"resume": True})
+    learning_rate: float = field(default=1e-4, metadata={"resume": True})
+    warmup: int = field(default=1000, metadata={"resume": True})  # updates until the full learning rate
+    clip: float = field(default=0.3, metadata={"resume": True})  # gradient norm over parameter norm, per tensor
+    free_nats: float = 1.0
+    unimix: float = 0.01
+    slow_rate: float = 0.02
+    loss_scales: LossScales = field(default_factory=LossScales)
+    precision: str = field(default="float32", metadata={"resume": True})
+
+    def __post_init__(self) -> None:
+        _choice("model", self.model, MODELS)
+        _choice("behaviour", self.behaviour, BEHAVIOURS)
+        _choice("size", self.size, tuple(SIZES))
+        _choice("precision", self.precision, PRECISIONS)
+        _check("horizon", self.horizon, self.horizon >= 1, "at least 1")
+        _check("imagine_starts", self.imagine_starts, self.imagine_starts >= 0, "at least 0 (0: from every state)")
+        _check("discount_horizon", self.discount_horizon, self.discount_horizon > 1, "more than 1 step")
+        _check("return_lambda", self.return_lambda, 0 <= self.return_lambda <= 1, "from 0 to 1")
+        _check("entropy", self.entropy, self.entropy >= 0, "at least 0")
+        _check("learning_rate", self.learning_rate, 0 < self.learning_rate < 1, "more than 0, less than 1")
+        _check("warmup", self.warmup, self.warmup >= 0, "at least 0 updates")
+        _check("clip", self.clip, self.clip > 0, "more than 0")
+        _check("free_nats", self.free_nats, self.free_nats >= 0, "at least 0")
+        _check("unimix", self.unimix, 0 < self.unimix < 1, "more than 0, less than 1")
+        _check("slow_rate", self.slow_rate, 0 < self.slow_rate <= 1, "more than 0, at most 1")
+
+    @property
+    def widths(self) -> Size:
+        """The widths that `size` names."""
+        return SIZES[self.size]
+
+    @property
+    def discount(self) -> float:
+        """What a reward one step later is worth."""
+        return 1 - 1 / self.discount_horizon
+
+
+def _check(name: str, value: object, good: bool, allowed: str) -> None:
+    if not good:
+        raise ValueError(f"{name}: {value}: {allowed}")
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _check(name, value, value in allowed, "one of " + ", ".join(allowed))
