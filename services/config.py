@@ -1,7 +1,7 @@
 """The settings of a run: what they are, what they may be, and which may change when a run is resumed.
 
 Frozen dataclasses stand next to the code that uses them; those of the services stand here. pydantic checks types, each
-dataclass its own ranges. A setting marked `metadata={"resume": True}` may differ when a run is resumed.
+dataclass its own ranges. What is marked `metadata={"resume": True}` may differ when a run is resumed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,8 @@ from services import config_file
 from services.config_file import ConfigError, Written
 
 PORTS = ("control", "experience", "policy", "samples", "weights", "telemetry")
+CHANGEABLE = {"resume": True}  # metadata of a setting, or of a whole section, that may differ when a run is resumed
 DEVICES = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
-
-
-def _changeable(default: Any) -> Any:
-    """A setting that may differ when a run is resumed."""
-    return field(default=default, metadata={"resume": True})
 
 
 def _require(settings: Any, allowed: str, *names: str, when: Any) -> None:
@@ -49,14 +45,14 @@ class RobotConfig:
 
     driver: str
     task: str
-    count: int = _changeable(1)
+    count: int = field(default=1, metadata=CHANGEABLE)
     control_hz: float = 20.0
-    speed: float = _changeable(1.0)
-    action_deadline: float = _changeable(0.03)
+    speed: float = field(default=1.0, metadata=CHANGEABLE)
+    action_deadline: float = field(default=0.03, metadata=CHANGEABLE)
     model_keys: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
-    spool_mib: int = _changeable(2048)
-    context: int = _changeable(32)
+    spool_mib: int = field(default=2048, metadata=CHANGEABLE)
+    context: int = field(default=32, metadata=CHANGEABLE)
 
     def __post_init__(self) -> None:
         _require(self, "at least 1", "count", "spool_mib", "context", when=lambda v: v >= 1)
@@ -71,14 +67,14 @@ class LearnerConfig:
     """How hard the learner works. `train_ratio`: replayed steps (batch x length) per collected step. `nice`: how far it steps
     back for the control loops; `prefetch`: batches asked for ahead; `keep`: checkpoints on disk."""
 
-    train_ratio: float = _changeable(32.0)
-    device: str = _changeable("auto")
-    threads: int = _changeable(2)
-    nice: int = _changeable(19)
-    publish_seconds: float = _changeable(2.0)
-    checkpoint_seconds: float = _changeable(60.0)
-    keep: int = _changeable(3)
-    prefetch: int = _changeable(2)
+    train_ratio: float = 32.0
+    device: str = "auto"
+    threads: int = 2
+    nice: int = 19
+    publish_seconds: float = 2.0
+    checkpoint_seconds: float = 60.0
+    keep: int = 3
+    prefetch: int = 2
 
     def __post_init__(self) -> None:
         _require(self, "more than 0", "train_ratio", "publish_seconds", "checkpoint_seconds", when=lambda v: v > 0)
@@ -92,11 +88,11 @@ class PolicyConfig:
     """The policy server. `batch_window`: seconds it waits after a request for others to answer together with it;
     `poll_seconds`: how often it asks for newer weights."""
 
-    device: str = _changeable("cpu")
-    threads: int = _changeable(1)
-    batch_window: float = _changeable(0.002)
-    max_batch: int = _changeable(32)
-    poll_seconds: float = _changeable(0.5)
+    device: str = "cpu"
+    threads: int = 1
+    batch_window: float = 0.002
+    max_batch: int = 32
+    poll_seconds: float = 0.5
 
     def __post_init__(self) -> None:
         _require(self, "auto, cpu, cuda or cuda:N", "device", when=DEVICES.fullmatch)
@@ -110,9 +106,9 @@ class NetworkConfig:
     """Where services bind: `port` is the control port, the others follow in the order of `PORTS`; 0 takes free ones.
     `keys`: a file of CURVE keys (`daydreamer keys new`); without it only loopback binds."""
 
-    host: str = _changeable("127.0.0.1")
-    port: int = _changeable(5550)
-    keys: str = _changeable("")
+    host: str = "127.0.0.1"
+    port: int = 5550
+    keys: str = ""
 
     def __post_init__(self) -> None:
         highest = 65536 - len(PORTS)
@@ -131,10 +127,10 @@ class Config:
     robot: RobotConfig
     seed: int = 0
     agent: AgentSettings = field(default_factory=AgentSettings)
-    replay: ReplaySettings = field(default_factory=ReplaySettings)
-    learner: LearnerConfig = field(default_factory=LearnerConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    replay: ReplaySettings = field(default_factory=ReplaySettings, metadata=CHANGEABLE)
+    learner: LearnerConfig = field(default_factory=LearnerConfig, metadata=CHANGEABLE)
+    policy: PolicyConfig = field(default_factory=PolicyConfig, metadata=CHANGEABLE)
+    network: NetworkConfig = field(default_factory=NetworkConfig, metadata=CHANGEABLE)
 
     def __post_init__(self) -> None:
         _require(self, "letters, digits, '.', '_' and '-', at most 64", "name",

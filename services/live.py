@@ -1,0 +1,168 @@
+"""The live view: a run's status, drawn for a terminal of 80 columns or more.
+
+`view` and `line` are pure: the same status gives the same picture. A dot says how something is (green: well, yellow: look,
+red: act), figures keep their columns, and what nobody knows yet is a dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.constrain import Constrain
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from services.status import RobotStatus, ServiceStatus, Status
+
+BARS = "▁▂▃▄▅▆▇█"
+WELL = ("running", "armed")
+ACT = ("fault", "dead")
+UNKNOWN = "–"
+WIDTH = 88  # columns; wider would only pull apart what belongs together
+
+
+def view(status: Status, remaining: float | None = None, note: str = "") -> RenderableType:
+    """The whole picture. `remaining`: seconds until the run ends by itself; `note`: one more line, of what is going on."""
+    parts = [_title(status, remaining), _services(status.services), _robots(status.robots), _figures(status)]
+    if lines := [Text(text, style="yellow") for text in _troubles(status)] + [Text(note, style="bold")] * bool(note):
+        parts.append(Group(*lines))
+    spaced = [part for each in parts for part in (each, "")]
+    return Constrain(Padding(Group(*spaced[:-1]), (1, 0)), WIDTH)
+
+
+def line(status: Status) -> str:
+    """The same in one line, for logs."""
+    robots = [f"{r.name} {_state(r)} {_number(r.control_hz, '.1f')} Hz p99 {_ms(r.control_period_seconds.get('p99'))} "
+              f"missed {r.deadline_misses} unsent {r.unacknowledged_chunks}" for r in status.robots]
+    troubled = [f"{s.name} {_state(s)}" for s in status.services if _colour(s) != "green"]
+    learner = status.learner
+    parts = [
+        f"{duration(status.seconds)} {status.run}", *robots, f"steps {status.steps}",
+        f"round trip {_ms(status.policy_round_trip_seconds.get('p99'))}",
+        f"updates {learner.updates} {_number(learner.updates_per_second, '.1f')}/s ratio {_ratio(status)} "
+        f"weights {_seconds(learner.weights_age_seconds.get('p50'))}",
+        f"reward {_number(status.reward_per_step, '.3f')}/step", *troubled]
+    return " | ".join(parts)
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """One character per value, from the lowest to the highest of them; a space where there is none."""
+    known = [v for v in values if v is not None]
+    if not known:
+        return ""
+    low, span = min(known), max(known) - min(known)
+    height = (len(BARS) - 1) / span if span > 0 else 0.0
+    return "".join(" " if v is None else BARS[round((v - low) * height)] for v in values)
+
+
+def duration(seconds: float) -> str:
+    """As 0:12:05."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def _title(status: Status, remaining: float | None) -> RenderableType:
+    title = Table.grid(expand=True)
+    title.add_column()
+    title.add_column(justify="right")
+    clock = duration(status.seconds) + (f", {duration(remaining)} to go" if remaining is not None else "")
+    state = "" if status.state == "running" else f" {status.state}"
+    title.add_row(Text.assemble((status.run, "bold"), (state, "yellow")), Text(clock, style="dim"))
+    return title
+
+
+def _services(services: Sequence[ServiceStatus]) -> RenderableType:
+    table = _table("service", right=("heartbeat s", "restarts"))
+    for service in services:
+        table.add_row(_dot(service), service.name, _state(service), f"{service.heartbeat_age:.1f}", _restarts(service))
+    return table
+
+
+def _robots(robots: Sequence[RobotStatus]) -> RenderableType:
+    table = _table("robot", right=("Hz", "p99 ms", "late %", "steps", "age ms", "unsent", "restarts"))
+    for robot in robots:
+        table.add_row(
+            _dot(robot), robot.name, _state(robot), _number(robot.control_hz, ".1f"),
+            _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _missed(robot), _thousands(robot.steps),
+            _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks), _restarts(robot))
+    return table
+
+
+def _figures(status: Status) -> RenderableType:
+    learner, trip = status.learner, status.policy_round_trip_seconds
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    grid.add_row("policy", f"round trip {_ms(trip.get('p50'))}, p99 {_ms(trip.get('p99'))}")
+    grid.add_row("replay", f"{_thousands(status.replay.steps)} steps, "
+                           f"{status.replay.unacknowledged_chunks} chunks unacknowledged")
+    grid.add_row("learner", f"{_number(learner.updates_per_second, '.1f')} updates/s, train ratio {_ratio(status)}, "
+                            f"weights {_seconds(learner.weights_age_seconds.get('p50'))} old")
+    reward = Text(f"{_number(status.reward_per_step, '.3f')} per step over the last minute  ")
+    grid.add_row("reward", reward.append(sparkline(status.reward_history), style="cyan"))
+    return grid
+
+
+def _troubles(status: Status) -> list[str]:
+    """What those who are not well say about it."""
+    return [f"{s.name}: {s.detail}" for s in [*status.services, *status.robots] if s.detail and _colour(s) != "green"]
+
+
+def _table(heading: str, right: Sequence[str]) -> Table:
+    """A dot, a name, a state, then figures under their headings."""
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True, padding=(0, 1))
+    table.add_column("", width=1)
+    table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=1, min_width=10)
+    table.add_column("state", no_wrap=True, min_width=8)
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _dot(service: ServiceStatus) -> Text:
+    return Text("●", style=_colour(service))
+
+
+def _state(service: ServiceStatus) -> str:
+    return "dead" if service.alive == "dead" else service.state
+
+
+def _colour(service: ServiceStatus) -> str:
+    if _state(service) in ACT:
+        return "red"
+    return "green" if service.alive == "alive" and service.state in WELL else "yellow"
+
+
+def _missed(robot: RobotStatus) -> str:
+    return f"{100 * robot.deadline_misses / robot.steps:.2f}" if robot.steps else UNKNOWN
+
+
+def _restarts(service: ServiceStatus) -> Text:
+    return Text(str(service.restarts), style="yellow" if service.restarts else "dim")
+
+
+def _ratio(status: Status) -> str:
+    learner = status.learner
+    return f"{_number(learner.train_ratio_achieved, '.1f')} of {_number(learner.train_ratio_wanted, 'g')}"
+
+
+def _number(value: float | None, style: str) -> str:
+    return UNKNOWN if value is None else format(value, style)
+
+
+def _milli(seconds: float | None) -> float | None:
+    return None if seconds is None else 1000 * seconds
+
+
+def _ms(seconds: float | None) -> str:
+    return f"{_number(_milli(seconds), '.1f')} ms"
+
+
+def _seconds(seconds: float | None) -> str:
+    return f"{_number(seconds, '.1f')} s"
+
+
+def _thousands(count: int) -> str:
+    return f"{count:,}".replace(",", " ")  # a narrow space
