@@ -15,9 +15,13 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from gymnasium import spaces
+
+if TYPE_CHECKING:
+    from robots.task import Task
 
 
 class Stop(enum.IntEnum):
@@ -136,8 +140,14 @@ class FaultLatched(RobotError):
 
 
 class Driver(ABC):
-    """Six verbs and a spec. Implementations are used from one thread, except `stop`, which any thread may call."""
+    """Six verbs and a spec. Implementations are used from one thread, except `stop`, which any thread may call.
 
+    A driver that configs can name also has `Options`, a frozen dataclass whose fields are its settings, and `tasks`, and is
+    built as `Class(options, control_hz=20.0, seed=0)`, which opens nothing.
+    """
+
+    Options: ClassVar[type]
+    tasks: ClassVar[Mapping[str, type[Task]]]
     spec: RobotSpec
 
     @abstractmethod
@@ -176,3 +186,10 @@ class Driver(ABC):
     @abstractmethod
     def health(self) -> Health:
         """How the robot is; never blocks, works before connecting."""
+
+    def keep_pace(self, speed: float) -> None:
+        """The owner ticks in real time, `speed` times as fast as the robot's clock: from now on, slow work (rendering,
+        vendor calls) belongs on threads and parking keeps that pace. Without this call all of it happens in virtual time."""
+
+    def reseed(self, seed: int) -> None:
+        """What a double draws from now on (noise, a random pose) depends on `seed` alone. Hardware ignores it."""

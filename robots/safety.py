@@ -1,0 +1,200 @@
+"""What stands between a command and a motor, small enough to be read by whoever signs for the robot.
+
+Four rooms, none of which has a clock, a thread or an operating system of its own; times are nanoseconds given by the caller:
+
+- `Gate` admits a command: right shape, finite, inside the action space.
+- `Limits` turns a wanted joint position into the next setpoint: one intersection of intervals, every period of the inner loop.
+- `Watchdog` says how far a command may still be trusted: fresh, then hold, then damp.
+- `Interlock` is disarmed, armed or in a latched fault. Any thread may stop it; only an operator clears it.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import spaces
+
+from robots.driver import Applied, Clip, CommandRejected, FaultLatched, Mode, Stop
+
+
+class Gate:
+    """Admits commands. What is not finite is replaced by the action before it, so the robot goes on holding it."""
+
+    def __init__(self, space: spaces.Box | spaces.Discrete, noop: int | None = None) -> None:
+        self._space = space
+        discrete = isinstance(space, spaces.Discrete)
+        rest = np.int64(noop or 0) if discrete else np.clip(np.zeros(space.shape), space.low, space.high)
+        self._last = np.asarray(rest, np.int64 if discrete else np.float32)
+
+    def start(self, action: np.ndarray) -> None:
+        """`action` is what the robot holds now, and goes on holding until another one is admitted."""
+        self._last = np.clip(np.asarray(action, np.float32), self._space.low, self._space.high)
+
+    def admit(self, action: np.ndarray) -> Applied:
+        """Box: float [A] clipped to the space; Discrete: an integer of the space. Raises CommandRejected otherwise."""
+        applied = self._discrete(action) if isinstance(self._space, spaces.Discrete) else self._continuous(action)
+        self._last = applied.action
+        return applied
+
+    def _continuous(self, action: np.ndarray) -> Applied:
+        try:
+            wanted = np.asarray(action, np.float32)
+        except (TypeError, ValueError) as error:
+            raise CommandRejected(f"action {action!r}: not an array of numbers") from error
+        if wanted.shape != self._space.shape:
+            raise CommandRejected(f"action of shape {wanted.shape}: the robot takes {self._space.shape}")
+        if not np.isfinite(wanted).all():
+            return Applied(self._last, Clip.NOT_FINITE)
+        inside = np.clip(wanted, self._space.low, self._space.high)
+        return Applied(inside, Clip.NONE if np.array_equal(inside, wanted) else Clip.ACTION_SPACE)
+
+    def _discrete(self, action: np.ndarray) -> Applied:
+        value = np.asarray(action)
+        if value.shape != () or value.dtype.kind not in "iu":
+            raise CommandRejected(f"action {action!r}: the robot takes one integer below {self._space.n}")
+        if not self._space.contains(np.int64(value)):
+            return Applied(self._last, Clip.ACTION_SPACE)
+        return Applied(np.asarray(value, np.int64))
+
+
+class Limits:
+    """Where the next setpoint may lie, joint by joint: the intersection of
+
+    - position: `lower` to `upper` [rad]. From outside, the setpoint may stay or come back, never go farther out;
+    - velocity: `velocity` [rad/s] from the setpoint before, and no faster than `acceleration` can brake before the range ends;
+    - acceleration: `acceleration` [rad/s²] from the velocity before;
+    - relative step: `step` [rad] from the setpoint before;
+    - torque: `window` [rad] around the measured position, which bounds the spring term of a position loop at Kp * window.
+
+    If the first four contradict one another, the setpoint holds and the mask says EMPTY: the caller latches a fault. If the
+    robot was pushed so far that only the torque window is left out, the setpoint yields to it: less torque is always allowed.
+    """
+
+    def __init__(self, lower: np.ndarray, upper: np.ndarray, period: float, *, velocity: float = np.inf,
+                 acceleration: float = np.inf, step: float = np.inf, window: float = np.inf) -> None:
+        self._lower, self._upper, self._period = np.asarray(lower, float), np.asarray(upper, float), period
+        if not (self._lower <= self._upper).all() or min(period, velocity, acceleration, step, window) <= 0:
+            raise ValueError("limits: want lower <= upper and positive period, velocity, acceleration, step and window")
+        self._velocity, self._acceleration, self._window = velocity * period, acceleration, window
+        self._step = step
+        self.start(np.clip(np.zeros_like(self._lower), self._lower, self._upper))
+
+    def start(self, measured: np.ndarray) -> None:
+        """The first setpoint is the measured pose, at rest."""
+        self.setpoint = np.array(measured, float)
+        self._moved = np.zeros_like(self.setpoint)
+
+    def advance(self, target: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, Clip]:
+        """The next setpoint [rad] towards `target`, and why it is not the target. Called once per period."""
+        if not (np.isfinite(target).all() and np.isfinite(measured).all()):
+            self._moved = np.zeros_like(self._moved)
+            return self.setpoint, Clip.NOT_FINITE
+        before = self.setpoint
+        bounds = self._bounds(before)
+        low = np.maximum.reduce([low for low, _, _ in bounds])
+        high = np.minimum.reduce([high for _, high, _ in bounds])
+        wanted, clip = np.clip(target, low, high), Clip.NONE
+        if (low > high).any():
+            wanted, clip = before, Clip.EMPTY
+        near = np.clip(wanted, measured - self._window, measured + self._window)
+        if near is not target and not np.array_equal(near, target):
+            clip |= _reasons(target, [*bounds, (measured - self._window, measured + self._window, Clip.TORQUE)])
+        yielded = (near < low) | (near > high)
+        self._moved = np.where(yielded, 0, near - before)
+        self.setpoint = near
+        return near, clip
+
+    def _bounds(self, before: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, Clip]]:
+        bounds = [(np.minimum(self._lower, before), np.maximum(self._upper, before), Clip.POSITION)]
+        if np.isfinite(self._velocity):
+            bounds.append((before - self._velocity, before + self._velocity, Clip.VELOCITY))
+        if np.isfinite(self._step):
+            bounds.append((before - self._step, before + self._step, Clip.RELATIVE_STEP))
+        if np.isfinite(self._acceleration):
+            change = self._acceleration * self._period**2
+            bounds.append((before + self._moved - change, before + self._moved + change, Clip.ACCELERATION))
+            down, up = self._braking(before - self._lower), self._braking(self._upper - before)
+            bounds.append((before - down, before + up, Clip.POSITION))
+        return bounds
+
+    def _braking(self, room: np.ndarray) -> np.ndarray:
+        """How far to go this period so that `acceleration` still stops within `room`: v = a (sqrt(dt² + 2 room/a) - dt)."""
+        dt, a = self._period, self._acceleration
+        return a * dt * (np.sqrt(dt**2 + 2 * np.maximum(room, 0) / a) - dt)
+
+
+def _reasons(target: np.ndarray, bounds: list[tuple[np.ndarray, np.ndarray, Clip]]) -> Clip:
+    clip = Clip.NONE
+    for low, high, reason in bounds:
+        if ((target < low) | (target > high)).any():
+            clip |= reason
+    return clip
+
+
+class Trust(enum.IntEnum):
+    """How far the last command may still be followed."""
+
+    FRESH = 0
+    HOLD = 1
+    DAMP = 2
+
+
+@dataclass
+class Watchdog:
+    """A command is followed for `ttl` seconds, then the robot holds, and damps `damp_after` seconds after the command."""
+
+    ttl: float
+    damp_after: float
+    _fed: int | None = None
+
+    def feed(self, now: int) -> None:
+        """A command came at `now` [ns]."""
+        self._fed = now
+
+    def trust(self, now: int) -> Trust:
+        """Never fed: DAMP."""
+        if self._fed is None:
+            return Trust.DAMP
+        age = (now - self._fed) * 1e-9
+        return Trust.FRESH if age <= self.ttl else Trust.HOLD if age <= self.damp_after else Trust.DAMP
+
+
+class Interlock:
+    """Mode and latched fault. Reading is free of locks; an e-stop that races with `arm` always wins."""
+
+    def __init__(self) -> None:
+        self.mode = Mode.DISARMED
+        self.fault = ""
+        self._lock = threading.Lock()
+
+    def arm(self) -> None:
+        """Raises FaultLatched."""
+        with self._lock:
+            if self.mode == Mode.FAULT:
+                raise FaultLatched(f"{self.fault}; look at the robot, then clear the fault")
+            self.mode = Mode.ARMED
+
+    def stop(self, level: Stop) -> None:
+        """HOLD leaves the mode alone, DAMP disarms, ESTOP latches."""
+        if level == Stop.ESTOP:
+            self.trip("emergency stop")
+        elif level == Stop.DAMP:
+            with self._lock:
+                self.mode = Mode.FAULT if self.mode == Mode.FAULT else Mode.DISARMED
+
+    def trip(self, fault: str) -> None:
+        """Latch a fault; the first one is kept, because it names the cause."""
+        with self._lock:
+            if self.mode != Mode.FAULT:
+                self.mode, self.fault = Mode.FAULT, fault
+
+    def clear(self, token: str) -> None:
+        """An operator looked: disarmed. Raises FaultLatched where `token` is empty; without a fault nothing changes."""
+        with self._lock:
+            if self.mode == Mode.FAULT:
+                if not token.strip():
+                    raise FaultLatched(f"{self.fault}; clearing it needs the name of the operator who looked")
+                self.mode, self.fault = Mode.DISARMED, ""

@@ -1,0 +1,134 @@
+"""The A1's MuJoCo double: what answers at the far end of the link when no robot is there.
+
+Physics and motor loop run at 1 kHz. Each motor follows tau = Kp (q - angle) - Kd velocity within its torque, and drives no
+faster than its speed. The state it sends is measured: with the noise and delay asked for, never the simulator's truth.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mujoco
+import numpy as np
+
+from robots.double import Camera, Delay, load
+from robots.unitree_a1 import anatomy
+from robots.unitree_a1.link import Link, LowCommand, LowState
+
+PERIOD = 1_000_000  # ns
+POSES = ("back", "belly", "stand", "side", "random")
+# Standard deviations at noise 1: encoders, gyro and accelerometer of the robot's class, and its coarse foot sensors.
+NOISE = {"q": 0.002, "dq": 0.05, "quaternion": 0.002, "gyro": 0.02, "acceleration": 0.1, "foot_force": 2.0}
+_SETTLED = np.array([1.0, 0.0, 0.0, 0.0])
+_ON_BACK = np.array([0.0, 1.0, 0.0, 0.0])
+_ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
+
+
+class A1Double(Link):
+    """Starts in `pose`. `noise` scales the measurement noise, `latency` [s] delays the state, `payload` [kg] rides on the
+    trunk, `friction` is that of the feet. For tests and evaluation only: `push`, `set_pose`, `true_velocity`, `data`."""
+
+    def __init__(self, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
+                 friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0) -> None:
+        self._pose, self._noise, self._latency, self._camera_hz = pose, noise, latency, camera_hz
+        self.reseed(seed)
+        self.model = load(Path(__file__).with_name("a1.xml"))
+        self.data = mujoco.MjData(self.model)
+        self._trunk = self.model.body("trunk").id
+        self.model.body_mass[self._trunk] += payload
+        for leg in anatomy.LEGS:
+            self.model.geom(f"{leg}_foot").friction[0] = friction
+        mujoco.mj_setConst(self.model, self.data)
+        self._camera: Camera | None = None
+        self._paced = False
+        self._ticks = 0
+
+    def reseed(self, seed: int) -> None:
+        """Noise and random poses depend on `seed` alone from now on."""
+        self._random = np.random.default_rng(seed)
+
+    def open(self, timeout: float = 0.0) -> LowState:
+        """A fresh start in the pose."""
+        mujoco.mj_resetData(self.model, self.data)
+        self._pushed_until = -1
+        self.set_pose(self._pose)
+        self._delay = Delay(round(self._latency * 1e9 / PERIOD))
+        if self._camera_hz and self._camera is None:
+            self._camera = Camera(self.model, "chase", self._camera_hz)
+            if self._paced:
+                self._camera.keep_pace()
+        return self._state()
+
+    def exchange(self, command: LowCommand) -> LowState:
+        """One millisecond of physics under the command."""
+        data = self.data
+        q, dq = data.qpos[7:], data.qvel[6:]
+        torque = command.kp * (command.q - q) - command.kd * dq
+        data.ctrl[:] = np.maximum(np.minimum(torque, anatomy.TORQUE * (dq < anatomy.SPEED)),
+                                  -anatomy.TORQUE * (dq > -anatomy.SPEED))
+        mujoco.mj_step(self.model, data)
+        self._ticks += 1
+        if self._ticks == self._pushed_until:
+            data.xfrc_applied[self._trunk] = 0
+        return self._state()
+
+    def now(self) -> int:
+        """Milliseconds stepped, in nanoseconds; it never runs backwards, also over a new start."""
+        return self._ticks * PERIOD
+
+    def close(self) -> None:
+        """Lets go of the camera's context; the physics rests."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
+    def keep_pace(self) -> None:
+        """Render on a thread from the next `open` on."""
+        self._paced = True
+
+    def frame(self) -> dict[str, np.ndarray]:
+        """`image` and `depth` of the chase camera; empty without one."""
+        return {} if self._camera is None else self._camera.frame(self.data.qpos)
+
+    def set_pose(self, pose: str) -> None:
+        """Put the robot down in one of POSES, at rest and just above the floor."""
+        qpos, angles = self.data.qpos, anatomy.FOLDED
+        qpos[3:7] = {"back": _ON_BACK, "side": _ON_SIDE}.get(pose, _SETTLED)
+        if pose == "stand":
+            angles = anatomy.STAND
+        elif pose == "random":
+            turn = self._random.normal(size=4)
+            qpos[3:7] = turn / np.linalg.norm(turn)
+            angles = anatomy.to_angles(self._random.uniform(-1, 1, 12))
+        qpos[:3], qpos[7:], self.data.qvel[:] = (0, 0, 1), angles, 0
+        mujoco.mj_forward(self.model, self.data)
+        qpos[2] -= self._clearance() - 0.002
+        mujoco.mj_forward(self.model, self.data)
+
+    def push(self, force: np.ndarray, seconds: float) -> None:
+        """A force [3] N, in the world frame, on the trunk for a while from now."""
+        self.data.xfrc_applied[self._trunk, :3] = force
+        self._pushed_until = self._ticks + max(1, round(seconds * 1e9 / PERIOD))
+
+    def true_velocity(self) -> np.ndarray:
+        """The trunk's velocity [3] m/s in the body frame: the truth that the estimator is held to."""
+        out = np.zeros(6)
+        mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_XBODY, self._trunk, out, 1)
+        return out[3:]
+
+    def _clearance(self) -> float:
+        """Metres between the floor and the lowest point of the robot."""
+        floor = self.model.geom("floor").id
+        return min(mujoco.mj_geomDistance(self.model, self.data, floor, geom, 10.0, None)
+                   for geom in range(self.model.ngeom) if geom != floor)
+
+    def _state(self) -> LowState:
+        data, imu = self.data, self.data.sensordata.copy()
+        state = LowState(self._ticks * PERIOD, data.qpos[7:].copy(), data.qvel[6:].copy(), data.ctrl.copy(),
+                         imu[:4], imu[4:7], imu[7:10], imu[10:14])
+        if self._noise:
+            state = state._replace(**{name: self._noisy(getattr(state, name), std) for name, std in NOISE.items()})
+        return self._delay(state) if self._latency else state
+
+    def _noisy(self, value: np.ndarray, deviation: float) -> np.ndarray:
+        return value + self._random.normal(0, self._noise * deviation, value.shape)

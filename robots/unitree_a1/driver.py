@@ -1,0 +1,319 @@
+"""Driver of the Unitree A1: twelve joint angles follow the actions through filter, interpolation and limits.
+
+A command is a joint position per motor, mapped from [-1, 1] to the joint range used, low-passed at the policy's rate and
+interpolated to it over one control period, as on the robot DayDreamer trained. Every millisecond the limits choose the next
+setpoint from that line and from the measured angles. Disarmed or faulted the motors damp.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from gymnasium import spaces
+
+from robots.driver import (
+    Applied, Clip, Driver, Health, Mode, NotConnected, RobotError, RobotSpec, Signals, StaleState, Stop,
+)
+from robots.safety import Gate, Interlock, Limits, Trust, Watchdog
+from robots.unitree_a1 import anatomy
+from robots.unitree_a1.estimator import CONTACT, VelocityEstimator, up
+from robots.unitree_a1.filter import LowPass
+from robots.unitree_a1.link import Link, LowCommand, LowState
+from robots.unitree_a1.tasks import Walk
+
+log = logging.getLogger(__name__)
+
+INNER_HZ = 1000.0
+ESTIMATE_EVERY = 5  # ticks between updates of the velocity estimate
+TORQUE_TRIP = 42.0  # N m
+TILT_TO_PARK = 0.9  # rad; beyond it folding the legs would not lay the robot down
+FOLD_SECONDS, SINK_SECONDS = 2.0, 0.3
+STALE = 0.1  # s without a new state
+
+MODEL_KEYS = ("joint_angles", "tilt", "tilt_rates")  # DayDreamer's 16 numbers
+
+# name -> (shape, unit)
+SIGNALS = {
+    "joint_angles": (12, "rad"), "joint_velocities": (12, "rad/s"), "torques": (12, "N m"), "setpoint": (12, "rad"),
+    "tilt": (2, "rad"), "tilt_rates": (2, "rad/s"), "up": (3, ""), "angular_velocity": (3, "rad/s"),
+    "acceleration": (3, "m/s^2"), "foot_contacts": (4, ""), "base_velocity": (3, "m/s"),
+}
+
+
+@dataclass(frozen=True)
+class A1Options:
+    """`pose` the double starts in; `noise`, `latency`, `payload`, `friction` as in the double; `camera`: off or chase
+    (signals `image` and `depth`, 64x64, from behind the robot); `filter_hz`: cutoff of the action filter, 0 for none."""
+
+    pose: str = "back"
+    noise: float = 0.0
+    latency: float = 0.0
+    payload: float = 0.0
+    friction: float = 0.8
+    camera: str = "off"
+    filter_hz: float = 1.5
+
+    def __post_init__(self) -> None:
+        poses = ("back", "belly", "stand", "side", "random")
+        for name, value, good, allowed in (
+            ("pose", self.pose, self.pose in poses, ", ".join(poses)),
+            ("camera", self.camera, self.camera in ("off", "chase"), "off, chase"),
+            ("noise", self.noise, 0 <= self.noise <= 100, "0 to 100"),
+            ("latency", self.latency, 0 <= self.latency <= 0.1, "0 to 0.1 s"),
+            ("payload", self.payload, 0 <= self.payload <= 10, "0 to 10 kg"),
+            ("friction", self.friction, 0 < self.friction <= 5, "above 0, to 5"),
+            ("filter_hz", self.filter_hz, self.filter_hz >= 0, "0 Hz (no filter) or more"),
+        ):
+            if not good:
+                raise ValueError(f"{name}: {value!r}: allowed is {allowed}")
+
+
+class A1Driver(Driver):
+    """See the module. `link` opens the way to a robot; without one it is a MuJoCo double with these options."""
+
+    Options = A1Options
+    tasks = {"walk": Walk}
+
+    def __init__(self, options: A1Options = A1Options(), control_hz: float = 20.0, seed: int = 0,
+                 link: Callable[[], Link] | None = None) -> None:
+        self.options, self.spec = options, _spec(options, control_hz)
+        self.link: Link | None = None
+        self._make_link = link or partial(_double, options, control_hz, seed)
+        self._gate = Gate(self.spec.action_space)
+        self._limits = Limits(anatomy.LOWER, anatomy.UPPER, 1 / INNER_HZ, velocity=anatomy.SPEED, window=anatomy.WINDOW)
+        self._filter = LowPass(options.filter_hz, control_hz)
+        self._estimator = VelocityEstimator()
+        self._interlock = Interlock()
+        self._watchdog = Watchdog(self.spec.command_ttl, self.spec.damp_after)
+        self._line_ticks = round(INNER_HZ / control_hz)
+        self._connected = self._hold_wanted = False
+        self._ticks, self._speed, self._clip = 0, 0.0, Clip.NONE
+
+    def connect(self, timeout: float = 10.0) -> None:
+        """Opens the link and comes up disarmed. A latched fault stays latched."""
+        if self._connected:
+            return
+        if self.link is None:
+            self.link = self._make_link()
+        if self._speed:
+            self.link.keep_pace()
+        self._interlock.stop(Stop.DAMP)
+        self._estimator.reset()
+        self._felt = np.zeros(3)
+        self._see(self.link.open(timeout))
+        self._hold(self._state.q)
+        self._connected = True
+
+    def disconnect(self) -> None:
+        """Folds the legs to lie on the belly where that is safe, then damps and closes the link."""
+        if not self._connected:
+            return
+        try:
+            if self._can_park():
+                self._park()
+            self._interlock.stop(Stop.DAMP)
+            self._advance_for(SINK_SECONDS, self._damping)
+        except RobotError as error:
+            log.warning("parking ended early: %s", error)
+        self._interlock.stop(Stop.DAMP)
+        self._connected = False
+        self.link.close()
+
+    def read(self) -> Signals:
+        """The newest state and what is estimated from it; see SIGNALS for names, sizes and units."""
+        self._require_connection()
+        state, vertical = self._state, self._up
+        roll, pitch = math.atan2(vertical[1], vertical[2]), -math.asin(max(-1.0, min(1.0, vertical[0])))
+        values = {
+            "joint_angles": state.q, "joint_velocities": state.dq, "torques": state.tau, "setpoint": self._limits.setpoint,
+            "tilt": np.array([roll, pitch]), "tilt_rates": state.gyro[:2], "up": vertical, "angular_velocity": state.gyro,
+            "acceleration": state.acceleration, "foot_contacts": state.foot_force > CONTACT,
+            "base_velocity": self._estimator.velocity,
+        }
+        values = {name: np.asarray(value, np.float32) for name, value in values.items()}
+        return Signals(values | self.link.frame(), state.time, self._ticks)
+
+    def command(self, action: np.ndarray) -> Applied:
+        """A joint position per motor, [12] in [-1, 1] over the range used; filtered, it is reached after one period.
+
+        The mask also holds what the limits met since the command before.
+        """
+        self._require_connection()
+        if self._interlock.mode != Mode.ARMED:
+            return _with(Gate(self.spec.action_space).admit(action), Clip.DISARMED)
+        self._obey_hold()
+        applied = self._gate.admit(action)
+        self._watchdog.feed(self.link.now())
+        self._draw_line(self._filter(anatomy.to_angles(applied.action)))
+        met, self._clip = self._clip, Clip.NONE
+        return _with(applied, met)
+
+    def tick(self) -> None:
+        """One millisecond: choose the setpoint, exchange it for a state."""
+        self._require_connection()
+        if self._interlock.mode != Mode.ARMED:
+            return self._advance(self._damping())
+        self._obey_hold()
+        trust = self._watchdog.trust(self.link.now())
+        if trust == Trust.DAMP:
+            log.warning("no command for %.1f s: damped and disarmed", self.spec.damp_after)
+            self._interlock.stop(Stop.DAMP)
+            return self._advance(self._damping())
+        if trust == Trust.HOLD and self._line_left:
+            self._draw_line(self._limits.setpoint, ticks=0)
+        if trust == Trust.HOLD:
+            self._clip |= Clip.STALE
+        self._advance(self._following(self._next_on_line()))
+
+    def arm(self) -> None:
+        """The motors take the measured pose; raises StaleState where it is older than 0.1 s."""
+        self._require_connection()
+        if self._link_age() > STALE:
+            raise StaleState(f"the newest state is {self._link_age():.2f} s old; is the robot on?")
+        self._hold(self._state.q)
+        self._gate.start(anatomy.to_action(self._state.q))
+        self._watchdog.feed(self.link.now())
+        self._hold_wanted, self._clip = False, Clip.NONE
+        self._interlock.arm()
+
+    def stop(self, level: Stop) -> None:
+        """HOLD keeps the present setpoint until the next command; DAMP and ESTOP take effect with the next millisecond."""
+        self._hold_wanted = True
+        self._interlock.stop(level)
+
+    def clear_fault(self, token: str) -> None:
+        """Ends disarmed; an empty token raises FaultLatched."""
+        self._interlock.clear(token)
+
+    def health(self) -> Health:
+        """Gauges: `tilt_radians` from upright, `torque_newton_metres` of the hardest working motor."""
+        gauges = {} if not self._connected else {
+            "tilt_radians": math.acos(max(-1.0, min(1.0, float(self._up[2])))),
+            "torque_newton_metres": float(np.abs(self._state.tau).max())}
+        return Health(self._interlock.mode, self._interlock.fault, self._link_age() if self._connected else 0.0,
+                      self._ticks, gauges=gauges)
+
+    def keep_pace(self, speed: float) -> None:
+        """Renders on a thread and parks in real time."""
+        self._speed = speed
+
+    def reseed(self, seed: int) -> None:
+        """Noise and random poses of the double."""
+        if self.link is None:
+            self.link = self._make_link()
+        self.link.reseed(seed)
+
+    def _advance(self, command: LowCommand) -> None:
+        self._see(self.link.exchange(command))
+        self._ticks += 1
+
+    def _see(self, state: LowState) -> None:
+        """Take a state in; every few milliseconds also the estimates and the checks that need no more."""
+        self._state = state
+        self._felt += state.acceleration
+        if self._ticks % ESTIMATE_EVERY == 0:
+            self._check(state)
+            self._up = up(state.quaternion)
+            self._estimator.update(ESTIMATE_EVERY / INNER_HZ, state.q, state.dq, self._up, state.gyro,
+                                   self._felt / ESTIMATE_EVERY, state.foot_force)
+            self._felt = np.zeros(3)
+
+    def _check(self, state: LowState) -> None:
+        if not math.isfinite(sum(float(value.sum()) for value in state[1:])):
+            self._interlock.trip("the robot's state is not finite; check its sensors")
+        elif np.abs(state.tau).max() > TORQUE_TRIP:
+            self._interlock.trip(f"a motor passed {TORQUE_TRIP:g} N m")
+
+    def _following(self, target: np.ndarray) -> LowCommand:
+        setpoint, clip = self._limits.advance(target, self._state.q)
+        self._clip |= clip
+        if clip & (Clip.EMPTY | Clip.NOT_FINITE):
+            self._interlock.trip(f"no setpoint satisfies the limits ({clip!r})")
+        return LowCommand(setpoint, anatomy.KP, anatomy.KD)
+
+    def _damping(self) -> LowCommand:
+        """Follows the pose, so that the setpoint of a damped robot is where it is."""
+        self._limits.start(self._state.q)
+        return LowCommand(self._state.q, _LIMP, anatomy.DAMPING_KD)
+
+    def _hold(self, angles: np.ndarray) -> None:
+        self._limits.start(angles)
+        self._filter.start(angles)
+        self._draw_line(angles, ticks=0)
+
+    def _obey_hold(self) -> None:
+        if self._hold_wanted:
+            self._hold_wanted = False
+            self._filter.start(self._limits.setpoint)
+            self._draw_line(self._limits.setpoint, ticks=0)
+
+    def _draw_line(self, end: np.ndarray, ticks: int | None = None) -> None:
+        """From the present setpoint to `end` within a control period, or at once with `ticks=0`."""
+        self._line_end, self._line_left = end, self._line_ticks if ticks is None else ticks
+        self._line_step = (end - self._limits.setpoint) / max(1, self._line_left)
+
+    def _next_on_line(self) -> np.ndarray:
+        if not self._line_left:
+            return self._line_end
+        self._line_left -= 1
+        return self._line_end - self._line_left * self._line_step
+
+    def _can_park(self) -> bool:
+        upright = float(self._up[2]) > math.cos(TILT_TO_PARK)
+        return self._interlock.mode == Mode.ARMED and upright and self._link_age() <= STALE
+
+    def _park(self) -> None:
+        self._draw_line(anatomy.FOLDED, ticks=round(FOLD_SECONDS * INNER_HZ))
+        self._advance_for(FOLD_SECONDS, lambda: self._following(self._next_on_line()), only=Mode.ARMED)
+
+    def _advance_for(self, seconds: float, choose: Callable[[], LowCommand], only: Mode | None = None) -> None:
+        """Advance at the owner's pace, as long as the mode is `only`."""
+        start = time.monotonic()
+        for tick in range(round(seconds * INNER_HZ)):
+            if only is not None and self._interlock.mode != only:
+                return
+            self._advance(choose())
+            ahead = tick / INNER_HZ / self._speed - (time.monotonic() - start) if self._speed else 0.0
+            if ahead > 0.002:
+                time.sleep(ahead)
+
+    def _link_age(self) -> float:
+        return (self.link.now() - self._state.time) * 1e-9
+
+    def _require_connection(self) -> None:
+        if not self._connected:
+            raise NotConnected("unitree_a1: connect first")
+
+
+_LIMP = np.zeros(12)
+
+
+def _double(options: A1Options, control_hz: float, seed: int) -> Link:
+    from robots.unitree_a1.double import A1Double  # mujoco only where there is no robot
+
+    return A1Double(options.pose, options.noise, options.latency, options.payload, options.friction,
+                    control_hz if options.camera == "chase" else 0.0, seed)
+
+
+def _spec(options: A1Options, control_hz: float) -> RobotSpec:
+    if not 1 <= control_hz <= 200:
+        raise ValueError(f"control_hz: {control_hz:g}: allowed is 1 to 200")
+    signals: dict[str, spaces.Space] = {name: spaces.Box(-np.inf, np.inf, (size,), np.float32)
+                                        for name, (size, _) in SIGNALS.items()}
+    units = {name: unit for name, (_, unit) in SIGNALS.items()}
+    if options.camera == "chase":
+        signals |= {"image": spaces.Box(0, 255, (64, 64, 3), np.uint8), "depth": spaces.Box(0, 255, (64, 64, 1), np.uint8)}
+        units |= {"image": "", "depth": "0.02 m"}
+    action = spaces.Box(-1.0, 1.0, (12,), np.float32)
+    ttl = max(0.2, 2.5 / control_hz)
+    return RobotSpec("unitree_a1", spaces.Dict(signals), units, action, control_hz, INNER_HZ, ttl, max(1.0, 2 * ttl))
+
+
+def _with(applied: Applied, clip: Clip) -> Applied:
+    return Applied(applied.action, applied.clip | clip) if clip else applied

@@ -1,0 +1,45 @@
+"""What an A1 can be asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from robots.task import Outcome, Task
+from robots.unitree_a1 import anatomy
+
+FORWARD = 0.3  # m/s that earn the whole reward
+ENOUGH = 0.7  # of a stage opens the next
+_WORST = 1 + np.abs(anatomy.STAND_ACTION)
+
+
+class Walk(Task):
+    """DayDreamer's staged reward (Wu et al. 2022): upright, then hips, thighs and calves as in standing, then forwards.
+
+    Between 5 and 14: on its back 5, folded on its belly about 7.9, standing 9, walking forwards at 0.3 m/s 14. It never
+    terminates: a fallen robot has to get up by itself.
+    """
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+    def score(self, signals: Mapping[str, np.ndarray]) -> Outcome:
+        """Reads `joint_angles`, `up` and `base_velocity`."""
+        off = np.abs(anatomy.to_action(signals["joint_angles"]) - anatomy.STAND_ACTION) / _WORST
+        hip, thigh, calf = 1 - np.clip(off, 0, 1).reshape(4, 3).mean(0)
+        upright = 0.5 + 0.5 * float(signals["up"][2])
+        hip *= upright > ENOUGH
+        thigh *= hip > ENOUGH
+        calf *= thigh > ENOUGH
+        forward = _forward(signals["base_velocity"], signals["up"]) if calf > ENOUGH else 0.0
+        return Outcome(float(upright + hip + thigh + calf + 5 * (forward + 1)))
+
+
+def _forward(velocity: np.ndarray, up: np.ndarray) -> float:
+    """The share of the velocity that goes where the robot looks, times how near it is to the speed wanted: 0 to 1."""
+    speed = float(np.linalg.norm(velocity))
+    if speed == 0:
+        return 0.0
+    ahead = float(velocity[0] - up[0] * (velocity @ up))  # along the heading's horizontal part
+    return max(0.0, ahead) / speed * min(1.0, ahead / FORWARD)
