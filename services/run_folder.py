@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from daydreamer.replay.errors import LogLocked
+from daydreamer.replay.files import FolderLock, create, full_disk_named
 from services import config as configs
 from services.config import Config, ConfigError
 
@@ -97,24 +99,30 @@ def claim(home: str | Path, config: Config) -> Iterator[RunFolder]:
     _check_is_run(folder)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
-        lock = open(folder.path / "lock", "a+", encoding="utf-8")
+        lock = _lock(folder)
     except OSError as error:
         raise RunFolderError(f"{folder.path}: cannot be written ({error.strerror}); --home chooses another place") from error
-    with lock:
-        _take(lock, folder)
-        if folder.config.exists():
-            check_same_run(folder, config)
-        for place in (folder.replay, folder.checkpoints, folder.path / "spool", folder.logs, folder.tensorboard):
-            place.mkdir(exist_ok=True)
-        write_atomic(folder.config, configs.to_yaml(config))
-        try:
-            yield folder
-        finally:
-            folder.info.unlink(missing_ok=True)
+    try:
+        _prepare(folder, config)
+        yield folder
+        folder.info.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def join(home: str | Path, config: Config) -> RunFolder:
+    """The same folder for a single service that was started by hand: prepared and checked as by `claim`, but shared."""
+    folder = RunFolder(Path(home) / config.name)
+    _check_is_run(folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    _prepare(folder, config)
+    return folder
 
 
 def check_same_run(folder: RunFolder, config: Config) -> None:
     """Raises ConfigError when the run in `folder` was started with settings that may not change to those of `config`."""
+    if not folder.config.exists():
+        return
     try:
         configs.check_resume(configs.load(folder.config), config)
     except ConfigError as error:
@@ -150,7 +158,7 @@ def read_info(folder: RunFolder) -> RunInfo | None:
     try:
         info = RunInfo(**json.loads(folder.info.read_text(encoding="utf-8")))
         with open(folder.path / "lock", encoding="utf-8") as lock:
-            return None if _free(lock) else info
+            return info if _held(lock) else None
     except (OSError, ValueError, TypeError):
         return None
 
@@ -161,18 +169,16 @@ def all_runs(home: str | Path) -> list[RunFolder]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that after a crash at any moment the old or the new text stands there, whole."""
-    fresh = path.with_name(f".{path.name}.new")
-    with open(fresh, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    parent = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+    """Replace a file so that after a crash at any moment the old or the new text stands there, whole. Raises DiskFull."""
+    with full_disk_named(path):
+        os.close(create(path, text.encode()))
+
+
+def _prepare(folder: RunFolder, config: Config) -> None:
+    check_same_run(folder, config)
+    for place in (folder.replay, folder.checkpoints, folder.path / "spool", folder.logs, folder.tensorboard):
+        place.mkdir(exist_ok=True)
+    write_atomic(folder.config, configs.to_yaml(config))
 
 
 def _check_is_run(folder: RunFolder) -> None:
@@ -182,22 +188,18 @@ def _check_is_run(folder: RunFolder) -> None:
         raise RunFolderError(f"{folder.path}: is not a run's folder (no config.yaml in it); --name chooses another")
 
 
-def _take(lock: IO[str], folder: RunFolder) -> None:
+def _lock(folder: RunFolder) -> FolderLock:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        raise RunFolderError(f"{folder.path}: already running (process {lock.read().strip() or 'unknown'}); `daydreamer stop "
-                             f"{folder.name}` ends it, --name starts another run") from None
-    lock.seek(0)
-    lock.truncate()
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
+        return FolderLock(folder.path)
+    except LogLocked as error:
+        pid = (folder.path / "lock").read_text(encoding="utf-8").strip()
+        raise RunFolderError(f"{folder.path}: already running, as process {pid or 'unknown'}; `daydreamer stop {folder.name}` "
+                             "ends it, --name starts another run") from error
 
 
-def _free(lock: IO[str]) -> bool:
+def _held(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    return True
+        return True
+    return False
