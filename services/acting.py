@@ -15,12 +15,12 @@ import torch
 from gymnasium import spaces
 
 from daydreamer.agent import Agent
+from daydreamer.models.world_model import State
 from services.wire.messages import ActRefused, ActReply, ActRequest
 
 FORGET_AFTER = 60.0  # seconds without a request; the robot then sends its context again
 PRESENT = 1.0  # seconds since its last request for which a robot is expected to ask again
 
-Carry = object  # a pytree of tensors with leading axis [B]
 Name = tuple[str, bytes]  # robot and boot
 
 
@@ -29,7 +29,7 @@ class Seat:
     """Where one boot of a robot stands: `carry` [1, ...] is that after `step`."""
 
     step: int
-    carry: Carry
+    carry: State
     reply: ActReply
     used: float
 
@@ -40,7 +40,7 @@ class _Turn:
 
     index: int
     request: ActRequest
-    carry: Carry
+    carry: State
     rows: int
 
 
@@ -123,7 +123,7 @@ class Acting:
         actions, carry = self._agent.act(join([self._catch_up(turn) for turn in turns]), newest, prev_action, is_first)
         return [self._seat(turn, actions[i], part(carry, i), version, now) for i, turn in enumerate(turns)]
 
-    def _catch_up(self, turn: _Turn) -> Carry:
+    def _catch_up(self, turn: _Turn) -> State:
         """The carry just before the newest step."""
         if turn.rows == 1:
             return turn.carry
@@ -131,7 +131,7 @@ class Acting:
         prev_action, is_first = missed.pop("prev_action"), missed.pop("is_first")
         return self._agent.observe(turn.carry, missed, prev_action, is_first)
 
-    def _seat(self, turn: _Turn, action: np.ndarray, carry: Carry, version: int, now: float) -> ActReply | ActRefused:
+    def _seat(self, turn: _Turn, action: np.ndarray, carry: State, version: int, now: float) -> ActReply | ActRefused:
         """Remember where the robot stands now. A carry that gives no finite action is dropped, not kept for the next step."""
         request = turn.request
         if not np.isfinite(action).all():
@@ -148,20 +148,11 @@ class Acting:
             del self._seats[name]
 
 
-def join(carries: Sequence[Carry]) -> Carry:
+def join(carries: Sequence[State]) -> State:
     """Carries [1, ...] to one carry [B, ...]."""
-    first = carries[0]
-    if isinstance(first, torch.Tensor):
-        return torch.cat(carries)
-    if isinstance(first, Mapping):
-        return {key: join([carry[key] for carry in carries]) for key in first}
-    return tuple(join([carry[i] for carry in carries]) for i in range(len(first)))
+    return {key: torch.cat([carry[key] for carry in carries]) for key in carries[0]}
 
 
-def part(carry: Carry, i: int) -> Carry:
+def part(carry: State, i: int) -> State:
     """Entry i of a carry [B, ...], as a carry [1, ...] with memory of its own."""
-    if isinstance(carry, torch.Tensor):
-        return carry[i:i + 1].clone()
-    if isinstance(carry, Mapping):
-        return {key: part(value, i) for key, value in carry.items()}
-    return tuple(part(value, i) for value in carry)
+    return {key: tensor[i:i + 1].clone() for key, tensor in carry.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Self
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Crew:
         self._threads.append(thread)
         thread.start()
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
@@ -54,7 +55,7 @@ class Crew:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as failure:  # carried to the thread that waits for us
+        except BaseException as failure:  # noqa: BLE001  carried to the thread that waits for us
             log.error("thread %s failed: %r", threading.current_thread().name, failure)
             self._failure = self._failure or failure
             self._over.set()

@@ -18,7 +18,7 @@ from services.weights import Shelf
 from services.wire import sockets
 from services.wire.messages import Refused, SampleReply, SampleRequest, SampleWait, WeightsRequest
 
-TICK = 0.02  # seconds between looks at whether the training thread took a batch
+IDLE = 0.1  # seconds between looks at whether it is time to end
 UNANSWERED = 5.0  # seconds after which a request counts as lost
 
 log = logging.getLogger(__name__)
@@ -39,28 +39,34 @@ class Feed:
         self._asked: dict[int, float] = {}  # number -> when
         self._not_before = 0.0
         self._ready: queue.Queue[Batch] = queue.Queue()
+        self._taken = sockets.Wakeup()
         self.inserted, self.waiting = 0, ""
 
     def take(self, timeout: float) -> Batch | None:
         """The next batch within `timeout` seconds. For the training thread."""
         try:
-            return self._ready.get(timeout=timeout)
+            batch = self._ready.get(timeout=timeout)
         except queue.Empty:
             return None
+        self._taken.set()
+        return batch
 
     def work(self, crew: Crew) -> None:
         """The I/O thread."""
         try:
             while not crew.ended:
+                self._taken.clear()
+                self._ask(now := time.monotonic())
                 client = self._link.client()
-                self._ask(time.monotonic())
-                sockets.wait([self._server, client] if client else [self._server], TICK)
-                while (received := self._server.receive(0)) is not None:
+                patience = min(IDLE, self._not_before - now) if self._not_before > now else IDLE
+                sockets.wait([self._server, self._taken, *([client] if client else [])], patience)
+                while (received := self._server.receive()) is not None:
                     self._offer(received)
-                while client and (message := client.receive(0)) is not None:
+                while client and (message := client.receive()) is not None:
                     self._hear(message, time.monotonic())
         finally:
             self._link.close()
+            self._taken.close()
 
     def _ask(self, now: float) -> None:
         for number in [n for n, when in self._asked.items() if now - when > UNANSWERED]:
@@ -69,7 +75,7 @@ class Feed:
             batch, length, burn_in = self._shape
             replayed = self._replayed + len(self._asked) * batch * length
             if not self._link.send(SampleRequest(self._number, batch, length, burn_in, replayed, self._columns)):
-                self._not_before = now + TICK
+                self._not_before = now + IDLE
                 return
             self._asked[self._number] = now
             self._number += 1

@@ -37,11 +37,10 @@ class Journal:
         self._submit(self._metrics, time.time(), updates, finite)
 
     def checkpoint(self, tensors: Mapping[str, Tensor], counters: checkpoints.Counters) -> bool:
-        """Save, from a copy made now. False when the one before is still being written: then nothing is done."""
+        """Save `tensors`, which must not change any more. False when the one before is still being written: then it counts."""
         if self._saving is not None and not self._saving.done():
             return False
-        copy = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        self._saving = self._submit(self._checkpoint, copy, dict(counters))
+        self._saving = self._submit(self._checkpoint, tensors, counters)
         return True
 
     def flush(self) -> None:

@@ -10,16 +10,17 @@ A loss that is not finite skips its update and is counted; `PATIENCE` of them in
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
 
 import torch
 import zmq
 from gymnasium import spaces
 
+from daydreamer.agent import BadObservation, NonFiniteLoss
 from services import checkpoints
 from services.config import Config, leaves, may_change, to_mapping
 from services.crew import Crew
@@ -68,21 +69,18 @@ class LearnerService:
         self._versions = Versions(self._folder.checkpoints / "versions")
         network = self._config.network
         security = Security.load(network.keys) if network.keys else None
-        context = zmq.Context()
-        server = sockets.Server(context, network.addresses()["weights"], limit=LIMITS["weights"], security=security)
-        self._node = Node("learner", "learner", self._config, context, {"weights": server.address}, control=self._control)
-        self._journal = Journal(self._folder, self._identity, self._config.learner.keep)
-        try:
-            with self._node, Crew(stop) as crew:
-                self._feed = self._new_feed(Link(context, self._node, "samples", security), server, list(model[0]))
-                crew.start("feed", lambda: self._feed.work(crew))
-                self._learn(crew)
-                self._node.state = "stopping"
-                self._save(wait=True)
-        finally:
-            self._journal.close()
-            server.close()
-            context.term()
+        with (zmq.Context() as context,
+              closing(sockets.Server(context, network.addresses()["weights"], limit=LIMITS["weights"],
+                                     security=security)) as server,
+              closing(Journal(self._folder, self._identity, self._config.learner.keep)) as self._journal,
+              Node("learner", "learner", self._config, context, {"weights": server.address},
+                   control=self._control) as self._node,
+              Crew(stop) as crew):
+            self._feed = self._new_feed(Link(context, self._node, "samples", security), server, list(model[0]))
+            crew.start("feed", lambda: self._feed.work(crew))
+            self._learn(crew)
+            self._node.state = "stopping"
+            self._save(wait=True)
 
     def _new_feed(self, link: Link, server: sockets.Server, keys: list[str]) -> Feed:
         replay = self._config.replay
@@ -121,16 +119,19 @@ class LearnerService:
     def _update(self, batch: Batch) -> None:
         """One update, or one skipped."""
         begun = time.perf_counter()
-        metrics = self._agent.train(batch, burn_in=self._config.replay.burn_in)
-        self._node.observe("learner_step_seconds", time.perf_counter() - begun)
         self._replayed += self._config.replay.batch * self._config.replay.length
-        self._latest = metrics
-        if all(map(math.isfinite, metrics.values())):
+        try:
+            self._latest = self._agent.train(batch, burn_in=self._config.replay.burn_in)
+        except (NonFiniteLoss, BadObservation) as error:
+            self._skip(error)
+        else:
             self._skipped = 0
-            return
+        self._node.observe("learner_step_seconds", time.perf_counter() - begun)
+
+    def _skip(self, error: Exception) -> None:
         self._skipped += 1
         self._node.count("learner_skipped_updates_total")
-        log.warning("a loss is not finite (%s): update skipped", ", ".join(n for n, v in metrics.items() if not math.isfinite(v)))
+        log.warning("update skipped: %s", error)
         if self._skipped >= PATIENCE:
             self._go_back()
 

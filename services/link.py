@@ -15,15 +15,15 @@ class Link:
 
     def __init__(self, context: zmq.Context, node: Node, port: str, security: Security | None = None) -> None:
         self._context, self._node, self._port, self._security = context, node, port, security
-        self._address = ""
         self._client: sockets.Client | None = None
 
     def client(self) -> sockets.Client | None:
         """The socket to where the service is now; None while nobody knows."""
-        if (address := self._node.address(self._port)) != self._address:
-            self.close()
+        address = self._node.address(self._port)
+        if self._client is not None and address:
+            self._client.connect_to(address)
+        elif address:
             self._client = sockets.Client(self._context, address, limit=LIMITS[self._port], security=self._security)
-            self._address = address
         return self._client
 
     def send(self, message: object) -> bool:

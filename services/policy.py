@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
+from contextlib import closing
 
 import torch
 import zmq
@@ -27,7 +28,7 @@ from services.spaces import build_agent, model_spaces
 from services.weights import HEADER_SLACK, BadWeights, Fetcher, Weights, unpack
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, NoNewWeights, Refused, WeightsPart
-from services.wire.security import Security
+from services.wire.security import Security, may_speak_as
 
 IDLE = 0.1  # seconds between looks at `stop` while nobody asks
 
@@ -54,17 +55,15 @@ class PolicyService:
         self._acting = Acting(self._agent, *model)
         self._acting.warm_up()
         network = self._config.network
-        self._security = Security.load(network.keys) if network.keys else None
-        context = zmq.Context()
-        server = sockets.Server(context, network.addresses()["policy"], limit=LIMITS["policy"], security=self._security)
-        node = Node("policy", "policy", self._config, context, {"policy": server.address}, control=self._control)
-        try:
-            with node, Crew(stop) as crew:
-                crew.start("weights", lambda: self._fetch(crew, Link(context, node, "weights", self._security), node))
-                self._serve(crew, server, node)
-        finally:
-            server.close()
-            context.term()
+        security = Security.load(network.keys) if network.keys else None
+        with (zmq.Context() as context,
+              closing(sockets.Server(context, network.addresses()["policy"], limit=LIMITS["policy"],
+                                     security=security)) as server,
+              Node("policy", "policy", self._config, context, {"policy": server.address}, control=self._control) as node,
+              Crew(stop) as crew):
+            link = Link(context, node, "weights", security)
+            crew.start("weights", lambda: self._fetch(crew, link, node))
+            self._serve(crew, server, node)
 
     def _serve(self, crew: Crew, server: sockets.Server, node: Node) -> None:
         node.gauge("policy_weights_version", -1)
@@ -122,7 +121,7 @@ class PolicyService:
             server.send(received.peer, Refused("malformed", f"the policy port takes ActRequest, "
                                                             f"not {type(received.message).__name__}"))
             return False
-        if received.user and received.user != received.message.robot:
+        if not may_speak_as(received.user, received.message.robot):
             server.send(received.peer, Refused("identity", f"the key of {received.user} may not speak as "
                                                            f"{received.message.robot}"))
             return False

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 
-import torch
 from gymnasium import spaces
 
 from daydreamer.agent import Agent
@@ -37,11 +36,4 @@ def model_spaces(config: Config) -> tuple[spaces.Dict, spaces.Box | spaces.Discr
 
 def build_agent(config: Config, observation_space: spaces.Dict, action_space: spaces.Space, device: str) -> Agent:
     """The agent of a config, before it has learned anything. `device`: auto, cpu, cuda or cuda:N."""
-    return Agent(observation_space, action_space, config.agent, seed=config.seed, device=resolve_device(device))
-
-
-def resolve_device(device: str) -> str:
-    """`auto` is the GPU where there is one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return Agent(observation_space, action_space, config.agent, seed=config.seed, device=device)

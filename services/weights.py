@@ -42,8 +42,8 @@ class Weights:
 
 
 def pack(tensors: Mapping[str, Tensor], version: int, updates: int) -> Weights:
-    """Freeze tensors as a version."""
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    """Freeze tensors (contiguous, on the CPU) as a version."""
+    data = save(dict(tensors))
     return Weights(version, updates, time.time(), hashlib.sha256(data).hexdigest(), data)
 
 
