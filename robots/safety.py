@@ -78,8 +78,8 @@ class Limits:
         self._lower, self._upper, self._period = np.asarray(lower, float), np.asarray(upper, float), period
         if not (self._lower <= self._upper).all() or min(period, velocity, acceleration, step, window) <= 0:
             raise ValueError("limits: want lower <= upper and positive period, velocity, acceleration, step and window")
-        self._velocity, self._acceleration, self._window = velocity * period, acceleration, window
-        self._step = step
+        self._velocity, self._acceleration, self._step, self._window = velocity, acceleration, step, window
+        self._accelerates = np.isfinite(acceleration)
         self.start(np.clip(np.zeros_like(self._lower), self._lower, self._upper))
 
     def start(self, measured: np.ndarray) -> None:
@@ -89,49 +89,61 @@ class Limits:
 
     def advance(self, target: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, Clip]:
         """The next setpoint [rad] towards `target`, and why it is not the target. Called once per period."""
-        if not (np.isfinite(target).all() and np.isfinite(measured).all()):
-            self._moved = np.zeros_like(self._moved)
-            return self.setpoint, Clip.NOT_FINITE
         before = self.setpoint
-        bounds = self._bounds(before)
-        low = np.maximum.reduce([low for low, _, _ in bounds])
-        high = np.minimum.reduce([high for _, high, _ in bounds])
-        wanted, clip = np.clip(target, low, high), Clip.NONE
-        if (low > high).any():
-            wanted, clip = before, Clip.EMPTY
-        near = np.clip(wanted, measured - self._window, measured + self._window)
-        if near is not target and not np.array_equal(near, target):
-            clip |= _reasons(target, [*bounds, (measured - self._window, measured + self._window, Clip.TORQUE)])
-        yielded = (near < low) | (near > high)
-        self._moved = np.where(yielded, 0, near - before)
-        self.setpoint = near
-        return near, clip
+        reach = min(self._velocity * self._period, self._step)
+        low = np.maximum(np.minimum(self._lower, before), before - reach)
+        high = np.minimum(np.maximum(self._upper, before), before + reach)
+        if self._accelerates:
+            slow, fast = self._inertia(before)
+            low, high = np.maximum(low, slow), np.minimum(high, fast)
+        wanted = np.minimum(np.maximum(target, low), high)
+        setpoint = np.minimum(np.maximum(wanted, measured - self._window), measured + self._window)
+        if (setpoint == target).all():
+            self._moved = target - before
+            self.setpoint = setpoint
+            return setpoint, Clip.NONE
+        return self._cut(target, measured, setpoint, low, high)
 
-    def _bounds(self, before: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, Clip]]:
-        bounds = [(np.minimum(self._lower, before), np.maximum(self._upper, before), Clip.POSITION)]
-        if np.isfinite(self._velocity):
-            bounds.append((before - self._velocity, before + self._velocity, Clip.VELOCITY))
-        if np.isfinite(self._step):
-            bounds.append((before - self._step, before + self._step, Clip.RELATIVE_STEP))
-        if np.isfinite(self._acceleration):
-            change = self._acceleration * self._period**2
-            bounds.append((before + self._moved - change, before + self._moved + change, Clip.ACCELERATION))
-            down, up = self._braking(before - self._lower), self._braking(self._upper - before)
-            bounds.append((before - down, before + up, Clip.POSITION))
-        return bounds
+    def _cut(self, target: np.ndarray, measured: np.ndarray, setpoint: np.ndarray, low: np.ndarray,
+             high: np.ndarray) -> tuple[np.ndarray, Clip]:
+        """The rarer way through `advance`: something is not as it was wanted."""
+        before = self.setpoint
+        if not (np.isfinite(target).all() and np.isfinite(measured).all()):
+            self._moved = np.zeros_like(before)
+            return before, Clip.NOT_FINITE
+        clip = self._reasons(target, measured)
+        if (low > high).any():
+            clip |= Clip.EMPTY
+            setpoint = np.minimum(np.maximum(before, measured - self._window), measured + self._window)
+        yielded = (setpoint < low) | (setpoint > high)
+        self._moved = np.where(yielded, 0.0, setpoint - before)
+        self.setpoint = setpoint
+        return setpoint, clip
+
+    def _inertia(self, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The interval that the acceleration leaves, and the end of the range it must still be able to brake before."""
+        change = self._acceleration * self._period**2
+        slow, fast = before + self._moved - change, before + self._moved + change
+        return (np.maximum(slow, before - self._braking(before - self._lower)),
+                np.minimum(fast, before + self._braking(self._upper - before)))
 
     def _braking(self, room: np.ndarray) -> np.ndarray:
         """How far to go this period so that `acceleration` still stops within `room`: v = a (sqrt(dt² + 2 room/a) - dt)."""
         dt, a = self._period, self._acceleration
         return a * dt * (np.sqrt(dt**2 + 2 * np.maximum(room, 0) / a) - dt)
 
-
-def _reasons(target: np.ndarray, bounds: list[tuple[np.ndarray, np.ndarray, Clip]]) -> Clip:
-    clip = Clip.NONE
-    for low, high, reason in bounds:
-        if ((target < low) | (target > high)).any():
-            clip |= reason
-    return clip
+    def _reasons(self, target: np.ndarray, measured: np.ndarray) -> Clip:
+        before, clip = self.setpoint, Clip.NONE
+        bounds = [(self._lower, self._upper, Clip.POSITION),
+                  (measured - self._window, measured + self._window, Clip.TORQUE),
+                  (before - self._step, before + self._step, Clip.RELATIVE_STEP),
+                  (before - self._velocity * self._period, before + self._velocity * self._period, Clip.VELOCITY)]
+        if self._accelerates:
+            bounds.append((*self._inertia(before), Clip.ACCELERATION))
+        for low, high, reason in bounds:
+            if ((target < low) | (target > high)).any():
+                clip |= reason
+        return clip
 
 
 class Trust(enum.IntEnum):

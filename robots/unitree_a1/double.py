@@ -39,6 +39,9 @@ class A1Double(Link):
         for leg in anatomy.LEGS:
             self.model.geom(f"{leg}_foot").friction[0] = friction
         mujoco.mj_setConst(self.model, self.data)
+        # Views of the simulation's own memory: looking them up costs as much as reading them.
+        self._angles, self._velocities = self.data.qpos[7:], self.data.qvel[6:]
+        self._torques, self._sensors = self.data.ctrl, self.data.sensordata
         self._camera: Camera | None = None
         self._paced = False
         self._ticks = 0
@@ -61,15 +64,14 @@ class A1Double(Link):
 
     def exchange(self, command: LowCommand) -> LowState:
         """One millisecond of physics under the command."""
-        data = self.data
-        q, dq = data.qpos[7:], data.qvel[6:]
-        torque = command.kp * (command.q - q) - command.kd * dq
-        data.ctrl[:] = np.maximum(np.minimum(torque, anatomy.TORQUE * (dq < anatomy.SPEED)),
-                                  -anatomy.TORQUE * (dq > -anatomy.SPEED))
-        mujoco.mj_step(self.model, data)
+        q, dq, torque = self._angles, self._velocities, self._torques
+        wanted = command.kp * (command.q - q) - command.kd * dq
+        np.minimum(wanted, anatomy.TORQUE * (dq < anatomy.SPEED), out=torque)
+        np.maximum(torque, -anatomy.TORQUE * (dq > -anatomy.SPEED), out=torque)
+        mujoco.mj_step(self.model, self.data)
         self._ticks += 1
         if self._ticks == self._pushed_until:
-            data.xfrc_applied[self._trunk] = 0
+            self.data.xfrc_applied[self._trunk] = 0
         return self._state()
 
     def now(self) -> int:
@@ -123,8 +125,8 @@ class A1Double(Link):
                    for geom in range(self.model.ngeom) if geom != floor)
 
     def _state(self) -> LowState:
-        data, imu = self.data, self.data.sensordata.copy()
-        state = LowState(self._ticks * PERIOD, data.qpos[7:].copy(), data.qvel[6:].copy(), data.ctrl.copy(),
+        imu = self._sensors.copy()
+        state = LowState(self._ticks * PERIOD, self._angles.copy(), self._velocities.copy(), self._torques.copy(),
                          imu[:4], imu[4:7], imu[7:10], imu[10:14])
         if self._noise:
             state = state._replace(**{name: self._noisy(getattr(state, name), std) for name, std in NOISE.items()})

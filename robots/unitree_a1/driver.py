@@ -30,7 +30,7 @@ from robots.unitree_a1.tasks import Walk
 log = logging.getLogger(__name__)
 
 INNER_HZ = 1000.0
-ESTIMATE_EVERY = 5  # ticks between updates of the velocity estimate
+ESTIMATE_EVERY = 10  # ticks between updates of the velocity estimate
 TORQUE_TRIP = 42.0  # N m
 TILT_TO_PARK = 0.9  # rad; beyond it folding the legs would not lay the robot down
 FOLD_SECONDS, SINK_SECONDS = 2.0, 0.3
