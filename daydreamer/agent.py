@@ -85,14 +85,12 @@ class Agent:
             mode: str = "sample") -> tuple[np.ndarray, State]:
         """One step for B robots: actions float32 [B, A] in [-1, 1], or int64 [B] where discrete, and the next carry.
 
-        obs [B, *shape] per key, prev_action [B, A] or int [B] as it was applied, is_first bool [B]. `mode` "sample" explores;
-        "mode" is deterministic and draws nothing. Raises BadObservation.
+        obs [B, *shape] per key, prev_action [B, A] or int [B] as it was applied, is_first bool [B]. `mode` "sample" explores,
+        "mode" takes the most likely action. Raises BadObservation.
         """
         seen = self._observation(obs, leading=1)
-        sample = mode == "sample"
-        noise = None if sample else torch.ones_like(self.model.noise(len(is_first)))
-        carry, _ = self.model.observe(carry, self._actions(prev_action), self.model.encode(seen), self._bool(is_first), noise)
-        action = self.behaviour.act(self.model.features(carry), sample)
+        carry, _ = self.model.observe(carry, self._actions(prev_action), self.model.encode(seen), self._bool(is_first))
+        action = self.behaviour.act(self.model.features(carry), sample=mode == "sample")
         action = action.argmax(-1) if self.discrete else action.clamp(-1, 1)
         return action.cpu().numpy(), carry
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from daydreamer.losses.actor_critic import actor_loss, critic_loss
+from daydreamer.losses.actor_critic import actor_loss
 from daydreamer.losses.returns import ReturnScale, lambda_return
 from daydreamer.models.world_model import Losses, State, WorldModel, stack_states
-from daydreamer.nn.distributions import BoundedNormal, Categorical, exponential, unimix
+from daydreamer.nn.distributions import BoundedNormal, Categorical, unimix
 from daydreamer.nn.heads import ScalarHead
 from daydreamer.nn.layers import Linear, mlp
 from daydreamer.settings import AgentSettings
@@ -50,10 +50,10 @@ class ActorCritic(nn.Module):
         return Categorical(unimix(raw, self.settings.unimix)) if self.discrete else BoundedNormal.of(raw)
 
     def noise(self, *batch: int) -> Tensor:
-        """What `policy(...).sample` needs: [*batch, A]."""
+        """What `policy(...).sample` needs: uniform [*batch] where discrete, else normal [*batch, A]."""
         device = self.slow_critic.two_hot.bins.device
         if self.discrete:
-            return exponential((*batch, self.action_size), self.generator, device)
+            return torch.rand(*batch, generator=self.generator, device=device)
         return torch.randn(*batch, self.action_size, generator=self.generator, device=device)
 
     def act(self, features: Tensor, sample: bool) -> Tensor:
@@ -118,10 +118,11 @@ class ActorCritic(nn.Module):
         return stack_states(states), torch.stack(actions, 1)
 
     def _critic_loss(self, features: Tensor, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """[B, T] from the critic's logits [B, T, bins] at these features and the returns it should have told [B, T]."""
+        """Follow the return, and stay near the slowly moving copy of oneself: [B, T] from the critic's logits [B, T, bins] at
+        these features and the returns that it should have told [B, T]."""
         with torch.no_grad():
             slow = self.slow_critic.mean(self.slow_critic(features))
-        return critic_loss(self.critic.loss(logits, target), self.critic.loss(logits, slow), weight)
+        return weight * self.critic.loss(logits, target, slow)
 
     def _replay_loss(self, features: Tensor, batch: Mapping[str, Tensor], starts: Tensor, imagined: Tensor) -> Tensor:
         """The critic on what really happened, [B, T-1]: lambda returns over the recorded rewards.

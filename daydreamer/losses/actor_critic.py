@@ -1,4 +1,4 @@
-"""Losses of an actor and a critic, from numbers that somebody else imagined."""
+"""Losses of an actor, from numbers that somebody else imagined."""
 
 from __future__ import annotations
 
@@ -12,8 +12,3 @@ def actor_loss(log_prob: Tensor, entropy: Tensor, advantage: Tensor, weight: Ten
     units of the return scale; weight: probability, discounted, that the step is reached at all. All [B, H].
     """
     return -weight.detach() * (log_prob * advantage.detach() + bonus * entropy)
-
-
-def critic_loss(towards_return: Tensor, towards_slow: Tensor, weight: Tensor) -> Tensor:
-    """Follow the return, and stay near the slowly moving copy of oneself: both losses, and the weight, [B, T]."""
-    return weight.detach() * (towards_return + towards_slow)

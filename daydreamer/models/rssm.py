@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from daydreamer.losses.kl import balanced_kl
 from daydreamer.models.world_model import Losses, ModelSpec, Prediction, State, WorldModel, stack_states
-from daydreamer.nn.distributions import categorical_kl, exponential, sample_one_hot, unimix
+from daydreamer.nn.distributions import categorical_kl, sample_one_hot, unimix
 from daydreamer.nn.heads import BinaryHead, ScalarHead
 from daydreamer.nn.layers import Activation, BlockGru, Linear, mlp
 from daydreamer.nn.perception import Decoder, Encoder
@@ -22,7 +22,7 @@ from daydreamer.settings import AgentSettings
 
 
 class Rssm(WorldModel):
-    """See the module's docstring. Noise is Exponential(1), [..., S, C]: it decides the samples of `stoch`.
+    """See the module's docstring. Noise is uniform in [0, 1), [..., S]: it decides the samples of `stoch`.
 
     Loss terms: `decoder`, `reward`, `continuation`, `dynamics` (the prior follows the posterior) and `representation` (the
     posterior follows the prior), both at least `free_nats`.
@@ -57,7 +57,8 @@ class Rssm(WorldModel):
         return self.encoder(obs)
 
     def noise(self, *batch: int) -> Tensor:
-        return exponential((*batch, self.size.stoch, self.size.classes), self.generator, self.posterior_embed.weight.device)
+        device = self.posterior_embed.weight.device
+        return torch.rand(*batch, self.size.stoch, generator=self.generator, device=device)
 
     def observe(self, state: State, prev_action: Tensor, embed: Tensor, is_first: Tensor,
                 noise: Tensor | None = None) -> tuple[State, Prediction]:

@@ -1,7 +1,8 @@
 """Distributions as plain tensor arithmetic: no validation, no hidden sampling.
 
-Whoever samples brings the noise, so that the same noise gives the same sample. A categorical sample is an exponential race:
-`argmax(probability / e)` with `e` from Exponential(1) falls on a class with that class's probability.
+Whoever samples brings the noise, so that the same noise gives the same sample. A categorical needs one uniform number: the
+sample is the class in whose stretch of the cumulated probabilities it falls. (Gumbel noise needs one number per class, and
+drawing those would be a twelfth of a training step.)
 """
 
 from __future__ import annotations
@@ -27,19 +28,15 @@ def symexp(x: Tensor) -> Tensor:
     return torch.sign(x) * torch.expm1(x.abs())
 
 
-def exponential(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """The noise of `sample_one_hot`: float32 [*shape], never zero."""
-    return torch.empty(shape, device=device).exponential_(generator=generator).clamp_(min=1e-20)
-
-
 def unimix(logits: Tensor, mix: float) -> Tensor:
     """Probabilities [..., C] of a categorical mixed with `mix` of the uniform one, so that none is ever zero."""
     return torch.softmax(logits.float(), -1) * (1 - mix) + mix / logits.shape[-1]
 
 
 def sample_one_hot(probs: Tensor, noise: Tensor) -> Tensor:
-    """One-hot sample [..., C] of `probs` [..., C] with exponential `noise`; gradients go straight through to `probs`."""
-    index = (probs.detach() / noise).argmax(-1, keepdim=True)
+    """One-hot sample [..., C] of `probs` [..., C]; `noise` [...] is uniform in [0, 1). Gradients go straight through to `probs`."""
+    cumulated = probs.detach().cumsum(-1)
+    index = torch.searchsorted(cumulated, noise.unsqueeze(-1).contiguous()).clamp_(max=probs.shape[-1] - 1)
     hot = torch.zeros_like(probs, requires_grad=False).scatter_(-1, index, 1.0)
     return hot + (probs - probs.detach()) if probs.requires_grad else hot
 
@@ -117,12 +114,17 @@ class TwoHot(torch.nn.Module):
         half = BINS // 2
         return ((probs[..., half + 1:] - probs[..., :half].flip(-1)) * self.bins[half + 1:]).sum(-1)
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy [...] of logits [..., BINS] against the two bins around `target` [...], weighted by closeness."""
+    def loss(self, logits: Tensor, *targets: Tensor) -> Tensor:
+        """Cross entropy [...] of logits [..., BINS] against the two bins around a target [...], weighted by closeness; summed
+        over the targets."""
         logits = logits.float()
+        return len(targets) * logits.logsumexp(-1) - sum(self._expected(logits, target) for target in targets)
+
+    def _expected(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The mean of the logits of the bins around `target`: [...]."""
         target = target.clamp(self.bins[0], self.bins[-1])
         above = torch.searchsorted(self.bins, target.contiguous()).clamp(1, BINS - 1)
         low, high = self.bins[above - 1], self.bins[above]
         weight = (target - low) / (high - low)
         picked = logits.gather(-1, torch.stack([above - 1, above], -1))
-        return logits.logsumexp(-1) - torch.lerp(picked[..., 0], picked[..., 1], weight)
+        return torch.lerp(picked[..., 0], picked[..., 1], weight)

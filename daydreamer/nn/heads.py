@@ -26,9 +26,9 @@ class ScalarHead(nn.Module):
         """The scalar that these logits mean: [...]."""
         return self.two_hot.mean(logits)
 
-    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """How badly the logits say `target` [...], in nats: [...]."""
-        return self.two_hot.loss(logits, target)
+    def loss(self, logits: Tensor, *targets: Tensor) -> Tensor:
+        """How badly the logits say each target [...], in nats, summed over the targets: [...]."""
+        return self.two_hot.loss(logits, *targets)
 
 
 class BinaryHead(nn.Module):

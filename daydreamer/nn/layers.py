@@ -100,4 +100,5 @@ class BlockGru(nn.Module):
         reset, candidate, update = self.gates.grouped(x, self.gates_bias).chunk(3, -1)  # each [blocks, B, D / blocks]
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         old = deter.reshape(len(deter), self.gates.blocks, -1).transpose(0, 1)
-        return torch.lerp(old, candidate, torch.sigmoid(update - 1)).transpose(0, 1).reshape(deter.shape)
+        new = torch.lerp(old, candidate.to(old.dtype), torch.sigmoid(update - 1).to(old.dtype))
+        return new.transpose(0, 1).reshape(deter.shape)
