@@ -127,9 +127,10 @@ class Metrics:
         with self._lock:
             return {name: dict(histogram.counts) for name, histogram in self._histograms.items()}
 
-    def serve(self, port: int, host: str = "127.0.0.1") -> None:
-        """Show everything to Prometheus at http://host:port/metrics until the process ends."""
-        start_http_server(port, addr=host, registry=self.registry)
+    def serve(self, port: int, host: str = "127.0.0.1") -> int:
+        """Show everything to Prometheus at http://host:port/metrics until the process ends. Returns the port (0: a free one)."""
+        server, _ = start_http_server(port, addr=host, registry=self.registry)
+        return server.server_port
 
     def describe(self) -> list[Metric]:
         """Nothing ahead of time: Prometheus asks this when the store registers itself."""

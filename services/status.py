@@ -92,3 +92,11 @@ class Status:
     def to_json(self) -> str:
         """Plain JSON of all of it."""
         return json.dumps(asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Status:
+        """The inverse of `to_json`."""
+        values = json.loads(text)
+        return cls(**values | {"services": [ServiceStatus(**service) for service in values["services"]],
+                               "robots": [RobotStatus(**robot) for robot in values["robots"]],
+                               "replay": ReplayStatus(**values["replay"]), "learner": LearnerStatus(**values["learner"])})

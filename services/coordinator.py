@@ -1,0 +1,191 @@
+"""The coordinator: who is here, where everything is, which robots may move, and how the run is going.
+
+It is needed to begin, not to go on: robots and services work the same while it is away, and say Hello when it is back.
+What it knows is either told again (members, figures of the present boots) or kept in `coordinator.json` (figures of former
+boots, the course of the reward, who is paused). One thread owns both sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import zmq
+
+from services.arming import Arming, Condition
+from services.ledger import Ledger
+from services.overview import overview
+from services.relay import Relay
+from services.roster import Roster
+from services.run_folder import RunFolder, write_atomic
+from services.status import Status
+from services.wire import sockets
+from services.wire.messages import (LIMITS, Answer, Ask, Heartbeat, HeartbeatReply, Hello, OrderDone, Refused, Telemetry,
+                                    Welcome)
+from services.wire.security import Security
+from services.wire.sockets import Received
+
+if TYPE_CHECKING:
+    from services.config import Config
+
+TICK = 0.05  # seconds between looks at what is due
+EVERY_SECOND, SAVE, SUMMARISE = 1.0, 5.0, 60.0  # seconds between notes, writes of coordinator.json and of summary.json
+ORDERS = ("pause", "resume", "stop", "estop", "clear_fault")
+
+log = logging.getLogger(__name__)
+
+
+class CoordinatorService:
+    """The coordinator of the run in `folder`. `addresses`: where it is bound, by port name, once `ready` is set."""
+
+    def __init__(self, config: Config, folder: RunFolder) -> None:
+        self._config, self._folder = config, folder
+        self._stopping = False
+        self._roster = Roster(config.name)
+        self._relay = Relay(first_number=time.time_ns() // 1_000_000)
+        self._arming = Arming()
+        self._due: dict[str, float] = {}
+        self.addresses: dict[str, str] = {}
+        self.ready = threading.Event()
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop`, then write the summary. Raises SocketError when a port cannot be bound."""
+        network = self._config.network
+        security = Security.load(network.keys) if network.keys else None
+        wanted = network.addresses()
+        self._ledger = Ledger.load(self._folder.path / "coordinator.json", time.time(), time.monotonic())
+        with (zmq.Context() as context,
+              closing(sockets.Server(context, wanted["control"], limit=LIMITS["control"], security=security)) as control,
+              closing(sockets.Subscriber(context, wanted["telemetry"], limit=LIMITS["telemetry"],
+                                         security=security)) as telemetry):
+            self._control = control
+            self.addresses = {"control": control.address, "telemetry": telemetry.address}
+            self.ready.set()
+            while not stop.is_set():
+                sockets.wait([control, telemetry], TICK)
+                self._receive(telemetry)
+                self._tend(time.monotonic())
+            self._save(ended=True)
+            self._summarise()
+
+    def status(self) -> Status:
+        """The run at this moment."""
+        return overview(self._roster, self._ledger, self._stopping, time.monotonic())
+
+    def _receive(self, telemetry: sockets.Subscriber) -> None:
+        while (received := self._control.receive()) is not None:
+            self._on_message(received, time.monotonic())
+        while (received := telemetry.receive()) is not None:
+            if isinstance(received.message, Telemetry):
+                self._ledger.take(received.message)
+
+    def _tend(self, now: float) -> None:
+        """What is due without anybody asking."""
+        self._arm(now)
+        for robot, order in self._relay.due(now):
+            self._control.send(self._roster.members[robot].peer, order)
+        for asker, answer in self._relay.finished(now):
+            self._control.send(asker, answer)
+        self._every(EVERY_SECOND, "note", lambda: self._ledger.tick(now), now)
+        self._every(SAVE, "save", lambda: self._save(ended=False), now)
+        self._every(SUMMARISE, "summarise", self._summarise, now)
+
+    def _every(self, seconds: float, what: str, action: Callable[[], None], now: float) -> None:
+        if now >= self._due.setdefault(what, now + seconds):
+            self._due[what] = now + seconds
+            action()
+
+    def _on_message(self, received: Received, now: float) -> None:
+        peer, user = received.peer, received.user
+        match received.message:
+            case Hello() as hello:
+                self._on_hello(hello, peer, user, now)
+            case Heartbeat() as beat:
+                known = self._roster.heartbeat(beat, peer, user, now)
+                addresses = self._addresses() if known else {}
+                self._control.send(peer, HeartbeatReply(beat.time, time.monotonic_ns(), known, addresses))
+            case OrderDone() as done:
+                self._on_done(self._roster.by_peer(peer), done)
+            case Ask() as ask:
+                self._on_ask(ask, peer, user, now)
+            case other:
+                self._control.send(peer, Refused("malformed", f"the control port takes no {type(other).__name__}"))
+
+    def _on_hello(self, hello: Hello, peer: bytes, user: str, now: float) -> None:
+        if refused := self._roster.hello(hello, peer, user, now):
+            log.warning("refused %s %s: %s", hello.kind, hello.name, refused.text)
+            self._control.send(peer, refused)
+            return
+        log.info("%s %s is here, process %d", hello.kind, hello.name, hello.pid)
+        self._control.send(peer, Welcome(self._config.name, self._addresses()))
+        if hello.kind == "robot" and hello.name in self._ledger.paused:
+            self._relay.order("pause", [hello.name], now, self._ledger.paused[hello.name])
+
+    def _addresses(self) -> dict[str, str]:
+        return self._roster.addresses() | self.addresses
+
+    def _on_done(self, robot: str, done: OrderDone) -> None:
+        if (order := self._relay.on_done(robot, done)) is None:
+            return
+        log.info("%s: %s %s %s", robot, order.order, "done" if done.ok else "not done:", done.detail)
+
+    def _on_ask(self, ask: Ask, peer: bytes, user: str, now: float) -> None:
+        if user in self._roster.of_kind("robot"):
+            self._control.send(peer, Refused("identity", f"the key of robot {user} may not ask; use an operator's key"))
+        elif ask.command == "status":
+            self._control.send(peer, Answer(True, self.status().to_json()))
+        elif ask.command not in ORDERS:
+            self._control.send(peer, Answer(False, f"{ask.command!r}: ask for status, {', '.join(ORDERS)}"))
+        elif ask.robot and ask.robot not in self._roster.of_kind("robot"):
+            names = ", ".join(self._roster.of_kind("robot")) or "none yet"
+            self._control.send(peer, Answer(False, f"{ask.robot}: no such robot; there are {names}"))
+        elif ask.command == "clear_fault" and not ask.token:
+            self._control.send(peer, Answer(False, "clear_fault: say who looked at the robot (--token NAME)"))
+        else:
+            robots = [ask.robot] if ask.robot else self._roster.of_kind("robot")
+            self._intend(ask, robots)
+            if ask.command == "clear_fault":
+                self._relay.order("pause", robots, now, ask.token)
+            self._relay.order(ask.command, robots, now, ask.token, peer)
+
+    def _intend(self, ask: Ask, robots: list[str]) -> None:
+        """Remember what an operator wants, so that it also holds for a robot that starts anew.
+
+        Who cleared a fault has looked at the robot, and lets it move with `resume`, not by the way.
+        """
+        if ask.command in ("pause", "clear_fault"):
+            self._ledger.paused |= dict.fromkeys(robots, ask.token or "an operator")
+        elif ask.command == "resume":
+            self._ledger.paused = {name: who for name, who in self._ledger.paused.items() if name not in robots}
+        elif ask.command == "stop" and not ask.robot:
+            self._stopping = True
+
+    def _arm(self, now: float) -> None:
+        for name in self._roster.of_kind("robot"):
+            member = self._roster.members[name]
+            spool_bytes = self._ledger.totals.value("robot", "robot_spool_bytes", name)
+            replay = any(self._roster.alive(service, now) == "alive" for service in self._roster.of_kind("replay"))
+            condition = Condition(member.state, member.detail, now - member.heard, name in self._ledger.paused, self._stopping,
+                                  replay or spool_bytes < self._config.robot.spool_mib << 20)
+            if self._arming.wanted(name, condition, now):
+                self._relay.order("arm", [name], now)
+
+    def _save(self, ended: bool) -> None:
+        self._write(lambda: self._ledger.save(self._folder.path / "coordinator.json", time.time(), time.monotonic(), ended))
+
+    def _summarise(self) -> None:
+        self._ledger.tick(time.monotonic())
+        content = json.dumps(self._ledger.summary(time.monotonic()), indent=1)
+        self._write(lambda: write_atomic(self._folder.summary, content + "\n"))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """A disk that takes nothing costs the file, not the coordinator."""
+        try:
+            write()
+        except OSError as error:
+            log.error("could not write into %s: %s", self._folder.path, error)

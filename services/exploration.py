@@ -1,0 +1,34 @@
+"""How a robot moves before there are weights: uniformly at random, each action held for a while.
+
+Holding matters: a joint that gets a new target every period averages them out and hardly moves.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium import spaces
+
+HOLD = 0.25  # seconds for which one action is held
+
+
+class Explorer:
+    """`action()` once per control period; the same seed explores the same way."""
+
+    def __init__(self, space: spaces.Box | spaces.Discrete, control_hz: float, seed: int) -> None:
+        self._space, self._random = space, np.random.default_rng(seed)
+        self._periods = max(1, round(HOLD * control_hz)) if isinstance(space, spaces.Box) else 1
+        self._left = 0
+        self._action: np.ndarray | None = None
+
+    def action(self) -> np.ndarray:
+        """Float [A] inside the Box, or int64 [] of a Discrete space."""
+        if self._left == 0:
+            self._left, self._action = self._periods, self._draw()
+        self._left -= 1
+        return self._action
+
+    def _draw(self) -> np.ndarray:
+        space = self._space
+        if isinstance(space, spaces.Discrete):
+            return np.asarray(self._random.integers(space.start, space.start + space.n), space.dtype)
+        return self._random.uniform(space.low, space.high).astype(space.dtype)
