@@ -17,7 +17,7 @@ def robot_spec(config: Config) -> RobotSpec:
     try:
         driver, _ = registry.make(robot.driver, robot.task, robot.options, robot.control_hz, config.seed)
     except ValueError as error:
-        raise ConfigError(f"{config.name}: robot.{error}") from error
+        raise ConfigError(f"{config.name}: robot.{_placed(str(error))}") from error
     observation_space(config, driver.spec)
     return driver.spec
 
@@ -31,3 +31,10 @@ def observation_space(config: Config, spec: RobotSpec) -> spaces.Dict:
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(spec.signals)}"
             raise ConfigError(f"{config.name}: robot.model_keys: {key}: {spec.name} has no such signal, {hint}")
     return spaces.Dict({key: spec.signals[key] for key in sorted(keys)})
+
+
+def _placed(problem: str) -> str:
+    """A driver's options say only which of them is wrong, the registry also says that it is one of the options."""
+    if problem.startswith(("driver: ", "task: ")):
+        return problem
+    return "options." + problem.removeprefix("options: ")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Any
 
 import zmq
+from pydantic import TypeAdapter, ValidationError
 
+from services.config import NetworkConfig
+from services.status import Status
 from services.wire import sockets
 from services.wire.messages import Answer, Ask, Refused
 from services.wire.security import Security
@@ -15,6 +16,12 @@ from services.wire.security import Security
 
 class OperatorError(Exception):
     """The coordinator did not answer, or did not do what was asked."""
+
+
+def control_address(host: str) -> str:
+    """The control port of a coordinator given as HOST, HOST:PORT or a whole address."""
+    host = host.removeprefix("tcp://")
+    return f"tcp://{host}" if ":" in host else f"tcp://{host}:{NetworkConfig().port}"
 
 
 class Operator:
@@ -38,9 +45,12 @@ class Operator:
         self._client.close()
         self._context.term()
 
-    def status(self, patience: float = 3.0) -> dict[str, Any]:
+    def status(self, patience: float = 3.0) -> Status:
         """The coordinator's status. Raises OperatorError."""
-        return json.loads(self.ask("status", patience=patience))
+        try:
+            return TypeAdapter(Status).validate_json(self.ask("status", patience=patience))
+        except ValidationError as error:
+            raise OperatorError(f"{self.address}: speaks of its status in another way; is it of another version?") from error
 
     def ask(self, command: str, robot: str = "", token: str = "", patience: float = 10.0) -> str:
         """What the coordinator answers within `patience` seconds. Raises OperatorError."""

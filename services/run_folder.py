@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from daydreamer.replay.errors import LogLocked
-from daydreamer.replay.files import FolderLock, create, full_disk_named
+from daydreamer.replay.files import FolderLock, create
 from services import config as configs
 from services.config import Config, ConfigError
 
@@ -97,11 +97,9 @@ def claim(home: str | Path, config: Config) -> Iterator[RunFolder]:
     """
     folder = RunFolder(Path(home) / config.name)
     _check_is_run(folder)
-    try:
+    with _writable(folder):
         folder.path.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
-    except OSError as error:
-        raise RunFolderError(f"{folder.path}: cannot be written ({error.strerror}); --home chooses another place") from error
     try:
         _prepare(folder, config)
         yield folder
@@ -114,7 +112,8 @@ def join(home: str | Path, config: Config) -> RunFolder:
     """The same folder for a single service that was started by hand: prepared and checked as by `claim`, but shared."""
     folder = RunFolder(Path(home) / config.name)
     _check_is_run(folder)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    with _writable(folder):
+        folder.path.mkdir(parents=True, exist_ok=True)
     _prepare(folder, config)
     return folder
 
@@ -144,6 +143,13 @@ def existing(home: str | Path, name: str) -> RunFolder:
     raise RunFolderError(f"{Path(home) / name}: no such run" + (f"; there are {runs}" if runs else f"; {home} holds no runs"))
 
 
+def latest(home: str | Path) -> RunFolder:
+    """The run that was started last. Raises RunFolderError where there is none."""
+    if not (runs := all_runs(home)):
+        raise RunFolderError(f"{home}: holds no runs; --home looks elsewhere")
+    return runs[-1]
+
+
 def running(home: str | Path, name: str = "") -> tuple[RunFolder, RunInfo]:
     """The run that is going on: `name`, or the one started last. Raises RunFolderError when it is not running."""
     folders = [existing(home, name)] if name else all_runs(home)
@@ -163,22 +169,36 @@ def read_info(folder: RunFolder) -> RunInfo | None:
         return None
 
 
+def wait_until_free(folder: RunFolder) -> None:
+    """Wait for the process that runs here to end."""
+    with open(folder.path / "lock", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+
+
 def all_runs(home: str | Path) -> list[RunFolder]:
     """Every run under `home`, the one changed last at the end."""
     return [RunFolder(p.parent) for p in sorted(Path(home).glob("*/config.yaml"), key=lambda p: p.stat().st_mtime)]
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that after a crash at any moment the old or the new text stands there, whole. Raises DiskFull."""
-    with full_disk_named(path):
-        os.close(create(path, text.encode()))
+    """Replace a file so that after a crash at any moment the old or the new text stands there, whole. Raises OSError."""
+    os.close(create(path, text.encode()))
 
 
 def _prepare(folder: RunFolder, config: Config) -> None:
     check_same_run(folder, config)
-    for place in (folder.replay, folder.checkpoints, folder.path / "spool", folder.logs, folder.tensorboard):
-        place.mkdir(exist_ok=True)
-    write_atomic(folder.config, configs.to_yaml(config))
+    with _writable(folder):
+        for place in (folder.replay, folder.checkpoints, folder.path / "spool", folder.logs, folder.tensorboard):
+            place.mkdir(exist_ok=True)
+        write_atomic(folder.config, configs.to_yaml(config))
+
+
+@contextmanager
+def _writable(folder: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"{folder.path}: cannot be written ({error.strerror}); --home chooses another place") from error
 
 
 def _check_is_run(folder: RunFolder) -> None:

@@ -1,0 +1,294 @@
+"""`daydreamer ...`: every command, thin. Imports stand in the commands, so that help is instant and a robot's computer
+needs neither torch nor ray.
+
+An error of ours is one red line and exit code 2; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+
+class _ServeByDefault(TyperGroup):
+    """`daydreamer replay CONFIG` runs the service, beside `daydreamer replay stats`."""
+
+    def parse_args(self, context, arguments):
+        if arguments and arguments[0] not in self.commands and not arguments[0].startswith("-"):
+            arguments = ["serve", *arguments]
+        return super().parse_args(context, arguments)
+
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Robots learn online: they act, a world model learns, its imagination makes better actions.")
+config_app = typer.Typer(no_args_is_help=True, help="Settings.")
+replay_app = typer.Typer(no_args_is_help=True, cls=_ServeByDefault, help="The experience on disk; CONFIG runs the replay alone.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys for networks that others can reach.")
+app.add_typer(config_app, name="config")
+app.add_typer(replay_app, name="replay")
+app.add_typer(keys_app, name="keys")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, such as configs/a1_walk.yaml.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
+Name = Annotated[str, typer.Option("--name", help="The run's name; the file's by default.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Of everything that is drawn at random.")]
+Home = Annotated[Path, typer.Option("--home", help="The folder of all runs.")]
+RunName = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name; the one started last by default.")]
+Connect = Annotated[str, typer.Option("--connect", metavar="HOST[:PORT]", help="A coordinator on another machine.")]
+Keys = Annotated[str, typer.Option("--keys", help="Our secret key file, for --connect.")]
+Robot = Annotated[str, typer.Argument(metavar="[ROBOT]", help="One robot; all by default.")]
+
+
+@app.command()
+def run(config: ConfigFile,
+        for_: Annotated[str, typer.Option("--for", metavar="TIME", help="End after this long: 90s, 10m, 2h.")] = "",
+        name: Name = "",
+        changes: Changes = None,
+        robots: Annotated[int | None, typer.Option("--robots", help="How many of the robot.")] = None,
+        plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the live view.")] = False,
+        address: Annotated[str, typer.Option("--address", help="An existing Ray cluster; a local one by default.")] = "",
+        seed: Seed = None,
+        home: Home = Path("runs")) -> None:
+    """Start all of it, or resume it: robot, replay, learner, policy server, coordinator."""
+    from rich.console import Console
+
+    from services import foreground
+    from services.embodiment import robot_spec
+    from services.screen import screen
+
+    settings = _load(config, changes, name=name, seed=seed, count=robots)
+    robot_spec(settings)
+    seconds = parse_duration(for_) if for_ else None
+    typer.echo(foreground.run(settings, home, screen(Console(), plain), seconds=seconds, address=address))
+
+
+@app.command()
+def robot(config: ConfigFile, connect: Connect, changes: Changes = None, name: Name = "",
+          index: Annotated[int, typer.Option("--index", help="Which of the run's robots this is.")] = 0,
+          home: Home = Path("runs")) -> None:
+    """Join a run from the robot's computer. Needs neither torch nor ray."""
+    _by_hand("robot", config, connect, changes, name, home, index)
+
+
+@app.command()
+def coordinator(config: ConfigFile, changes: Changes = None, name: Name = "", home: Home = Path("runs")) -> None:
+    """The coordinator alone."""
+    _by_hand("coordinator", config, "", changes, name, home)
+
+
+@app.command()
+def learner(config: ConfigFile, connect: Connect = "", changes: Changes = None, name: Name = "",
+            home: Home = Path("runs")) -> None:
+    """The learner alone."""
+    _by_hand("learner", config, connect, changes, name, home)
+
+
+@app.command()
+def policy(config: ConfigFile, connect: Connect = "", changes: Changes = None, name: Name = "",
+           home: Home = Path("runs")) -> None:
+    """The policy server alone."""
+    _by_hand("policy", config, connect, changes, name, home)
+
+
+@replay_app.command("serve", hidden=True)
+def replay(config: ConfigFile, connect: Connect = "", changes: Changes = None, name: Name = "",
+           home: Home = Path("runs")) -> None:
+    """The replay alone."""
+    _by_hand("replay", config, connect, changes, name, home)
+
+
+@app.command()
+def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Seed = None, home: Home = Path("runs"),
+          steps: Annotated[int, typer.Option("--steps", help="Steps to collect in all.")] = 100_000) -> None:
+    """The same agent in lockstep with its robot, in one process and in the robot's own time. Resumes."""
+    from rich.console import Console
+
+    from services import training
+
+    training.train(_load(config, changes, name=name, seed=seed), home, steps, Console())
+
+
+@app.command()
+def status(run: RunName = "", connect: Connect = "", keys: Keys = "", home: Home = Path("runs"),
+           watch: Annotated[bool, typer.Option("--watch", help="Keep showing it.")] = False,
+           plain: Annotated[bool, typer.Option("--plain", help="One line.")] = False) -> None:
+    """How a run is going."""
+    import threading
+
+    from rich.console import Console
+
+    from services import live, watching
+    from services.screen import screen
+
+    console = Console()
+    with _operator(home, run, connect, keys) as operator:
+        if not watch:
+            now = operator.status()
+            console.print(live.line(now) if plain else live.view(now), highlight=False, soft_wrap=plain)
+            return
+        stop = threading.Event()
+        with watching.ended_by_signals(stop), screen(console, plain) as shown:
+            watching.watch(operator, shown, stop)
+
+
+@app.command()
+def pause(robot: Robot = "", run: Annotated[str, typer.Option("--run")] = "", connect: Connect = "", keys: Keys = "",
+          home: Home = Path("runs")) -> None:
+    """Hold robots without ending the run."""
+    _ask("pause", robot, run, connect, keys, home)
+
+
+@app.command()
+def resume(robot: Robot = "", run: Annotated[str, typer.Option("--run")] = "", connect: Connect = "", keys: Keys = "",
+           home: Home = Path("runs")) -> None:
+    """Let paused robots go on."""
+    _ask("resume", robot, run, connect, keys, home)
+
+
+@app.command()
+def estop(robot: Robot = "", run: Annotated[str, typer.Option("--run")] = "", connect: Connect = "", keys: Keys = "",
+          home: Home = Path("runs")) -> None:
+    """Stop robots at once; each stays stopped until clear-fault."""
+    _ask("estop", robot, run, connect, keys, home)
+
+
+@app.command("clear-fault")
+def clear_fault(token: Annotated[str, typer.Option("--token", help="Who looked at the robot.")], robot: Robot = "",
+                run: Annotated[str, typer.Option("--run")] = "", connect: Connect = "", keys: Keys = "",
+                home: Home = Path("runs")) -> None:
+    """Release robots from a fault, after somebody looked."""
+    _ask("clear_fault", robot, run, connect, keys, home, token)
+
+
+@app.command()
+def stop(run: RunName = "", connect: Connect = "", keys: Keys = "", home: Home = Path("runs")) -> None:
+    """End a run in order: robots to a safe pose, experience to disk, a checkpoint."""
+    from services import run_folder, watching
+
+    if connect:
+        _ask("stop", "", run, connect, keys, home)
+        return
+    folder, info = run_folder.running(home, run)
+    typer.echo(f"{folder.path}: ending")
+    watching.end(folder, info)
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile, changes: Changes = None) -> None:
+    """Every setting, its value, and where it comes from."""
+    from rich.console import Console
+
+    from services import config as configs
+    from services.tables import settings_table
+
+    Console().print(settings_table(configs.resolve(config, changes or ())))
+
+
+@replay_app.command("stats")
+def replay_stats(run: RunName = "", home: Home = Path("runs")) -> None:
+    """What the replay of a run holds."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from daydreamer.replay.stats import stats
+    from services.tables import figures_table
+
+    Console().print(figures_table(asdict(stats(_folder(home, run).replay))))
+
+
+@replay_app.command("verify")
+def replay_verify(run: RunName = "", home: Home = Path("runs")) -> None:
+    """Read every chunk again and check it; exit code 1 when something is wrong."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from daydreamer.replay.stats import verify
+    from services.tables import figures_table
+
+    report = verify(_folder(home, run).replay)
+    Console().print(figures_table(asdict(report)))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@keys_app.command("new")
+def keys_new(name: Annotated[str, typer.Argument(help="Whose: a robot's name, or a person's.")],
+             folder: Annotated[Path, typer.Option("--folder")] = Path("keys")) -> None:
+    """Make a pair of keys and let its owner in."""
+    from services.wire.security import new_keys
+
+    typer.echo(f"{new_keys(name, folder)}: secret, take it and {folder}/server.key to where {name} runs")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of 90, 90s, 10m, 2h or 1h30m. Raises ConfigError."""
+    from services.config import ConfigError
+
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if not found or not any(found.groups()):
+        raise ConfigError(f"--for {text}: write it as 90s, 10m, 2h or 1h30m")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | None = None, count: int | None = None):
+    """The config, with the options that stand for a setting."""
+    from services import config as configs
+
+    named = {"name": name or None, "seed": seed, "robot.count": count}
+    return configs.load(path, [*(changes or ()), *(f"{key}={value}" for key, value in named.items() if value is not None)])
+
+
+def _by_hand(kind: str, path: Path, connect: str, changes: list[str] | None, name: str, home: Path, index: int = 0) -> None:
+    from services import by_hand
+
+    by_hand.serve(kind, _load(path, changes, name=name), home, connect, index)
+
+
+def _folder(home: Path, name: str):
+    """The folder of a run, the one changed last by default."""
+    from services import run_folder
+
+    return run_folder.existing(home, name) if name else run_folder.latest(home)
+
+
+def _operator(home: Path, run: str, connect: str, keys: str):
+    """A line to the coordinator of a run: one of this machine, or the one at `connect`."""
+    from services import config as configs
+    from services import run_folder
+    from services.operator import Operator, control_address
+
+    if connect:
+        return Operator(control_address(connect), keys)
+    folder, info = run_folder.running(home, run)
+    return Operator(info.addresses["control"].replace("0.0.0.0", "127.0.0.1"), configs.load(folder.config).network.keys)
+
+
+def _ask(command: str, robot: str, run: str, connect: str, keys: str, home: Path, token: str = "") -> None:
+    with _operator(home, run, connect, keys) as operator:
+        typer.echo(operator.ask(command, robot, token))
+
+
+def main() -> None:
+    """The command line. Errors of ours end it with one line and code 2, Ctrl-C with 130."""
+    try:
+        app()
+    except Exception as error:
+        if not is_ours(error):
+            raise
+        from rich.console import Console
+
+        Console(stderr=True).print(f"{error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error is one of the project's own types, whose text says what to do."""
+    return type(error).__module__.partition(".")[0] in ("daydreamer", "robots", "services")
