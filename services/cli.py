@@ -27,7 +27,8 @@ class _ServeByDefault(TyperGroup):
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Robots learn online: they act, a world model learns, its imagination makes better actions.")
 config_app = typer.Typer(no_args_is_help=True, help="Settings.")
-replay_app = typer.Typer(no_args_is_help=True, cls=_ServeByDefault, help="The experience on disk; CONFIG runs the replay alone.")
+replay_app = typer.Typer(no_args_is_help=True, cls=_ServeByDefault,
+                         help="The experience on disk; CONFIG runs the replay alone.")
 keys_app = typer.Typer(no_args_is_help=True, help="Keys for networks that others can reach.")
 app.add_typer(config_app, name="config")
 app.add_typer(replay_app, name="replay")
@@ -51,7 +52,7 @@ def run(config: ConfigFile,
         changes: Changes = None,
         robots: Annotated[int | None, typer.Option("--robots", help="How many of the robot.")] = None,
         plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the live view.")] = False,
-        address: Annotated[str, typer.Option("--address", help="An existing Ray cluster; a local one by default.")] = "",
+        address: Annotated[str, typer.Option("--address", help="An existing Ray cluster; else a local one.")] = "",
         seed: Seed = None,
         home: Home = Path("runs")) -> None:
     """Start all of it, or resume it: robot, replay, learner, policy server, coordinator."""
@@ -243,10 +244,12 @@ def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | 
     from services import config as configs
 
     named = {"name": name or None, "seed": seed, "robot.count": count}
-    return configs.load(path, [*(changes or ()), *(f"{key}={value}" for key, value in named.items() if value is not None)])
+    given = [f"{key}={value}" for key, value in named.items() if value is not None]
+    return configs.load(path, [*(changes or ()), *given])
 
 
-def _by_hand(kind: str, path: Path, connect: str, changes: list[str] | None, name: str, home: Path, index: int = 0) -> None:
+def _by_hand(kind: str, path: Path, connect: str, changes: list[str] | None, name: str, home: Path,
+             index: int = 0) -> None:
     from services import by_hand
 
     by_hand.serve(kind, _load(path, changes, name=name), home, connect, index)

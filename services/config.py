@@ -24,7 +24,7 @@ from services import config_file
 from services.config_file import ConfigError, Written
 
 PORTS = ("control", "experience", "policy", "samples", "weights", "telemetry")
-CHANGEABLE = {"resume": True}  # metadata of a setting, or of a whole section, that may differ when a run is resumed
+CHANGEABLE = {"resume": True}  # metadata of a setting or a whole section that may differ when a run is resumed
 DEVICES = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
 
@@ -38,9 +38,9 @@ def _require(settings: Any, allowed: str, *names: str, when: Any) -> None:
 class RobotConfig:
     """One kind of robot and its task. `options` are the driver's own; `model_keys` empty: the model sees every signal.
 
-    `speed`: robot time per real time of a double. `action_deadline`: seconds the control loop waits for the policy's answer
-    before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that the
-    replay has not acknowledged; when it is full, the robot is held.
+    `speed`: robot time per real time of a double. `action_deadline`: seconds the control loop waits for the policy's
+    answer before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that
+    the replay has not acknowledged; when it is full, the robot is held.
     """
 
     driver: str
@@ -64,8 +64,8 @@ class RobotConfig:
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How hard the learner works. `train_ratio`: replayed steps (batch x length) per collected step. `nice`: how far it steps
-    back for the control loops; `prefetch`: batches asked for ahead; `keep`: checkpoints on disk."""
+    """How hard the learner works. `train_ratio`: replayed steps (batch x length) per collected step. `nice`: how far it
+    steps back for the control loops; `prefetch`: batches asked for ahead; `keep`: checkpoints on disk."""
 
     train_ratio: float = 32.0
     device: str = "auto"
@@ -184,12 +184,13 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def check_resume(old: Config, new: Config) -> None:
-    """Whether a run started as `old` may go on as `new`. Raises ConfigError that names every setting that may not change."""
+    """Whether a run started as `old` may go on as `new`. Raises ConfigError that names every setting in the way."""
     before, after = dict(leaves(to_mapping(old))), dict(leaves(to_mapping(new)))
     differing = [key for key in before | after if before.get(key) != after.get(key) and not may_change(key)]
     if differing:
-        raise ConfigError("\n".join(f"{key}: {after.get(key)!r}: this run was started with {before.get(key)!r}, which cannot "
-                                    f"change on resume; keep it, or start another run with --name" for key in differing))
+        raise ConfigError("\n".join(
+            f"{key}: {after.get(key)!r}: this run was started with {before.get(key)!r}, which cannot change on resume; "
+            "keep it, or start another run with --name" for key in differing))
 
 
 def may_change(key: str) -> bool:
@@ -237,8 +238,8 @@ def _mistake(error: Mapping[str, Any], written: Written, where: str) -> str:
     elif error["type"] == "missing":
         problem = "must be given"
     else:
-        wanted = error["msg"].removeprefix("Input should be ").replace("array", "list").replace("an object", "a section of settings")
-        problem = f"{error['input']!r}: must be {wanted}"
+        wanted = error["msg"].removeprefix("Input should be ").replace("array", "list")
+        problem = f"{error['input']!r}: must be {wanted.replace('an object', 'a section of settings')}"
     return f"{_place(words, written, where)}: {'.'.join(words)}: {problem}"
 
 
@@ -249,7 +250,7 @@ def _place(words: list[str], written: Written, where: str) -> str:
 
 
 def _suggestion(words: list[str]) -> str:
-    """The nearest key of the same section, else the section where a key of that name belongs, else all keys there are."""
+    """The nearest key of the same section, else the section where a key of that name belongs, else all keys."""
     section: Any = Config
     for word in words[:-1]:
         section = _section(section, word)

@@ -1,8 +1,9 @@
 """What the YAML files and `--set` say, before anybody asks whether it makes sense.
 
-A file may extend others (`extends: base.yaml`, or a list; relative to the file): sections merge, later values win. Every
-value remembers where it came from, so that an error and `daydreamer config show` can name the line. The YAML is the plain
-subset that needs no surprises explained: strings, numbers (`1e-4` is one), true, false, null, lists and mappings.
+A file may extend others (`extends: base.yaml`, or a list; relative to the file): sections merge, later values win.
+Every value remembers where it came from, so that an error and `daydreamer config show` can name the line. The YAML is
+the plain subset that needs no surprises explained: strings, numbers (`1e-4` is one), true, false, null, lists and
+mappings.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from services.config import Config, ConfigError
 
 
 def robot_spec(config: Config) -> RobotSpec:
-    """The spec of the config's robot. Raises ConfigError for a driver, task, option or model key that does not exist."""
+    """The spec of the config's robot. Raises ConfigError for a driver, task, option or model key that is unknown."""
     robot = config.robot
     try:
         driver, _ = registry.make(robot.driver, robot.task, robot.options, robot.control_hz, config.seed)

@@ -1,7 +1,7 @@
 """The live view: a run's status, drawn for a terminal of 80 columns or more.
 
-`view` and `line` are pure: the same status gives the same picture. A dot says how something is (green: well, yellow: look,
-red: act), figures keep their columns, and what nobody knows yet is a dash.
+`view` and `line` are pure: the same status gives the same picture. A dot says how something is (green: well, yellow:
+look, red: act), figures keep their columns, and what nobody knows yet is a dash.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WIDTH = 88  # columns; wider would only pull apart what belongs together
 
 
 def view(status: Status, remaining: float | None = None, note: str = "") -> RenderableType:
-    """The whole picture. `remaining`: seconds until the run ends by itself; `note`: one more line, of what is going on."""
+    """The whole picture. `remaining`: seconds until the run ends by itself; `note`: one more line, of what goes on."""
     parts = [_title(status, remaining), _services(status.services), _robots(status.robots), _figures(status)]
     if lines := [Text(text, style="yellow") for text in _troubles(status)] + [Text(note, style="bold")] * bool(note):
         parts.append(Group(*lines))
@@ -86,7 +86,8 @@ def _robots(robots: Sequence[RobotStatus]) -> RenderableType:
         table.add_row(
             _dot(robot), robot.name, _state(robot), _number(robot.control_hz, ".1f"),
             _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _missed(robot), _thousands(robot.steps),
-            _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks), _restarts(robot))
+            _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks),
+            _restarts(robot))
     return table
 
 

@@ -50,7 +50,7 @@ class Operator:
         try:
             return TypeAdapter(Status).validate_json(self.ask("status", patience=patience))
         except ValidationError as error:
-            raise OperatorError(f"{self.address}: speaks of its status in another way; is it of another version?") from error
+            raise OperatorError(f"{self.address}: its status is not ours to read; is it of another version?") from error
 
     def ask(self, command: str, robot: str = "", token: str = "", patience: float = 10.0) -> str:
         """What the coordinator answers within `patience` seconds. Raises OperatorError."""
@@ -66,4 +66,4 @@ class Operator:
                     raise OperatorError(text)
                 case Refused(text=text):
                     raise OperatorError(f"{self.address}: refused: {text}")
-        raise OperatorError(f"no answer from the coordinator at {self.address} within {patience:g} s; is the run still going?")
+        raise OperatorError(f"{self.address}: no answer from the coordinator within {patience:g} s; is the run going on?")

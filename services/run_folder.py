@@ -92,8 +92,8 @@ class RunFolder:
 def claim(home: str | Path, config: Config) -> Iterator[RunFolder]:
     """Create or resume the run's folder and own it while the context lasts.
 
-    Raises RunFolderError when another process runs here or the path is no run, ConfigError when the run was started with
-    settings that may not change. Then nothing in the folder was touched.
+    Raises RunFolderError when another process runs here or the path is no run, ConfigError when the run was started
+    with settings that may not change. Then nothing in the folder was touched.
     """
     folder = RunFolder(Path(home) / config.name)
     _check_is_run(folder)
@@ -119,13 +119,14 @@ def join(home: str | Path, config: Config) -> RunFolder:
 
 
 def check_same_run(folder: RunFolder, config: Config) -> None:
-    """Raises ConfigError when the run in `folder` was started with settings that may not change to those of `config`."""
+    """Raises ConfigError when the run in `folder` was started with settings that cannot become those of `config`."""
     if not folder.config.exists():
         return
     try:
         configs.check_resume(configs.load(folder.config), config)
     except ConfigError as error:
-        raise ConfigError(f"{folder.path}: cannot be resumed with this configuration; --name starts another run\n{error}") from error
+        raise ConfigError(f"{folder.path}: cannot be resumed with this configuration; --name starts another run\n"
+                          f"{error}") from error
 
 
 def announce(folder: RunFolder, addresses: Mapping[str, str]) -> None:
@@ -140,7 +141,7 @@ def existing(home: str | Path, name: str) -> RunFolder:
         if (path / "config.yaml").is_file():
             return RunFolder(path)
     runs = ", ".join(folder.name for folder in all_runs(home))
-    raise RunFolderError(f"{Path(home) / name}: no such run" + (f"; there are {runs}" if runs else f"; {home} holds no runs"))
+    raise RunFolderError(f"{Path(home) / name}: no such run; {home} holds {runs or 'none'}")
 
 
 def latest(home: str | Path) -> RunFolder:
@@ -155,7 +156,7 @@ def running(home: str | Path, name: str = "") -> tuple[RunFolder, RunInfo]:
     folders = [existing(home, name)] if name else all_runs(home)
     found = [(folder, info) for folder in folders if (info := read_info(folder)) is not None]
     if not found:
-        raise RunFolderError(f"{name} is not running" if name else f"no run is going on in {home}; --home looks elsewhere")
+        raise RunFolderError(f"{home}: {f'{name} is not running' if name else 'nothing runs here'}; --home looks elsewhere")
     return max(found, key=lambda pair: pair[1].started)
 
 
@@ -181,7 +182,7 @@ def all_runs(home: str | Path) -> list[RunFolder]:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Replace a file so that after a crash at any moment the old or the new text stands there, whole. Raises OSError."""
+    """Replace a file; after a crash at any moment the old or the new text stands there, whole. Raises OSError."""
     os.close(create(path, text.encode()))
 
 
@@ -198,7 +199,8 @@ def _writable(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunFolderError(f"{folder.path}: cannot be written ({error.strerror}); --home chooses another place") from error
+        raise RunFolderError(f"{folder.path}: cannot be written ({error.strerror}); "
+                             "--home chooses another place") from error
 
 
 def _check_is_run(folder: RunFolder) -> None:
@@ -213,8 +215,8 @@ def _lock(folder: RunFolder) -> FolderLock:
         return FolderLock(folder.path)
     except LogLocked as error:
         pid = (folder.path / "lock").read_text(encoding="utf-8").strip()
-        raise RunFolderError(f"{folder.path}: already running, as process {pid or 'unknown'}; `daydreamer stop {folder.name}` "
-                             "ends it, --name starts another run") from error
+        raise RunFolderError(f"{folder.path}: already running, as process {pid or 'unknown'}; `daydreamer stop "
+                             f"{folder.name}` ends it, --name starts another run") from error
 
 
 def _held(lock: IO[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Where the status of a run is shown while somebody watches: a picture that stays in place, or one line every few seconds."""
+"""Where a run's status is shown while somebody watches: a picture that stays in place, or a line every few seconds."""
 
 from __future__ import annotations
 

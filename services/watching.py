@@ -31,7 +31,8 @@ def ended_by_signals(stop: threading.Event, again: Callable[[], None] = lambda: 
             signal.signal(number, handler)
 
 
-def watch(operator: Operator, screen: Screen, stop: threading.Event, remaining: Callable[[], float | None] = lambda: None) -> None:
+def watch(operator: Operator, screen: Screen, stop: threading.Event,
+          remaining: Callable[[], float | None] = lambda: None) -> None:
     """Show the status until `stop`, until no time remains, or until the run says that it ends."""
     while not stop.is_set() and ((left := remaining()) is None or left > 0):
         begun = time.monotonic()

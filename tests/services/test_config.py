@@ -36,7 +36,8 @@ def test_a_misspelt_key_is_named_with_file_line_and_the_nearest_key(tmp_path):
 
 
 def test_a_key_in_the_wrong_section_is_told_where_it_belongs(tmp_path):
-    assert _error(_write(tmp_path, ROBOT + "train_ratio: 3\n")).endswith("unknown key, did you mean learner.train_ratio?")
+    told = _error(_write(tmp_path, ROBOT + "train_ratio: 3\n"))
+    assert told.endswith("unknown key, did you mean learner.train_ratio?")
 
 
 def test_a_key_like_no_other_gets_the_list_of_keys(tmp_path):
@@ -104,7 +105,8 @@ def test_a_change_that_is_not_key_equals_value_is_refused(tmp_path, change):
 
 def test_numbers_words_and_lists_on_the_command_line_have_the_types_they_look_like(tmp_path):
     config = configs.load(_write(tmp_path, ROBOT), [
-        "learner.publish_seconds=5e-1", "robot.model_keys=[tilt, joint_angles]", "network.keys=", "robot.options={pose: no}"])
+        "learner.publish_seconds=5e-1", "robot.model_keys=[tilt, joint_angles]", "network.keys=",
+        "robot.options={pose: no}"])
     assert config.learner.publish_seconds == 0.5
     assert config.robot.model_keys == ("tilt", "joint_angles")
     assert config.network.keys == ""
@@ -131,7 +133,8 @@ def test_a_written_configuration_reads_back_as_the_same(tmp_path):
 def test_a_run_may_go_on_with_another_train_ratio_but_not_with_another_robot(tmp_path):
     path = _write(tmp_path, ROBOT)
     old = configs.load(path)
-    configs.check_resume(old, configs.load(path, ["learner.train_ratio=7", "robot.count=2", "network.port=0", "robot.speed=2"]))
+    configs.check_resume(old, configs.load(path, [
+        "learner.train_ratio=7", "robot.count=2", "network.port=0", "robot.speed=2", "agent.learning_rate=1e-3"]))
     with pytest.raises(ConfigError) as caught:
         configs.check_resume(old, configs.load(path, ["robot.driver=ur5e", "robot.control_hz=10", "learner.nice=3"]))
     told = str(caught.value).splitlines()
