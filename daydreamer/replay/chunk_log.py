@@ -4,15 +4,15 @@
     folder/00000000.chunks    segments, numbered in the order of their birth; the bytes are described in `record.py`
     folder/00000001.chunks
 
-An open log always starts a new segment, so every file but the one being written is immutable. Opening reads headers only,
-except in the newest segment, whose end may be torn: it is checked in full and cut after the last whole chunk. Damage that
-was on disk before is set aside and counted, and what follows it stays readable.
+An open log always starts a new segment, so every file but the one being written is immutable. Opening reads headers
+only, except in the newest segment, whose end may be torn: it is checked in full and cut after the last whole chunk.
+Damage that was on disk before is set aside and counted, and what follows it stays readable.
 
-Durable means: a chunk is in `streams` once `sync` has returned, and from then on survives any crash. Who appends decides
-when to sync (group commit).
+Durable means: a chunk is in `streams` once `sync` has returned, and from then on survives any crash. Who appends
+decides when to sync (group commit).
 
-Threads: one thread appends, syncs, drops and closes. Any other may read `entries`, `streams`, `read` and `columns` at the
-same time without a lock: what they see is replaced whole, never changed, except that `entries` grows at its end.
+Threads: one thread appends, syncs, drops and closes. Any other may use `entries`, `streams`, `read` and `columns` at
+the same time without a lock: what they see is replaced whole, never changed, except that lists grow at their end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from daydreamer.replay import files
 from daydreamer.replay.chunk import Chunk, Schema, SchemaError
 from daydreamer.replay.errors import DiskFull, LogCorrupt, LogDropped, OutOfOrder
-from daydreamer.replay.record import Damage, Entry, Layout, Preamble, Scan, encode_record
+from daydreamer.replay.record import Damage, Entry, Layout, Preamble, Scan, encode_record, record_bytes
 from daydreamer.replay.segment import Segment, segment_paths
 
 SEGMENT_BYTES = 256 << 20
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 
 class ChunkLog:
-    """See the module's docstring. `entries`: all readable chunks, oldest first, those not yet synced included;
-    `inserted`: steps ever appended; `corrupt`: places that could not be read; `oldest`: number of the oldest segment."""
+    """See the module's docstring. `entries`: the chunks, oldest first, those not yet synced included; `inserted`: steps
+    ever appended; `corrupt`: places that turned out unreadable, when the log was opened or later."""
 
     def __init__(self, folder: Path, schema: Schema, segment_bytes: int, lock: files.FolderLock):
         """Use `ChunkLog.open`."""
@@ -103,7 +103,7 @@ class ChunkLog:
         if chunk.sequence != expected:
             raise OutOfOrder(f"stream {chunk.stream.hex()}: got chunk {chunk.sequence}, the next one is {expected}")
         with files.full_disk_named(self.folder):
-            active = self._room_for(self._layout.size(steps))
+            active = self._room_for(record_bytes(steps, self._layout))
             record = encode_record(chunk, self._layout, active.synced)
             offset = active.append(record)
         entry = Entry.of_record(record, active.number, offset)
@@ -132,7 +132,13 @@ class ChunkLog:
         segment = self._segments.get(entry.segment)
         if segment is None:
             raise LogDropped(f"{self.folder}: segment {entry.segment} was removed by retention", entry)
-        return segment.columns(entry, self._layout, self._names if names is None else names)
+        try:
+            return segment.columns(entry, self._layout, self._names if names is None else names)
+        except LogCorrupt:
+            damage = Damage(entry.segment, entry.offset, entry.end, "wrong checksum", entry)
+            if damage not in self.corrupt:
+                self.corrupt.append(damage)
+            raise
 
     def drop_before(self, acknowledged: Mapping[bytes, int]) -> int:
         """Remove the oldest segments while each of their chunks lies below its stream's number in `acknowledged`.
@@ -162,10 +168,10 @@ class ChunkLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _room_for(self, payload: int) -> Segment:
+    def _room_for(self, size: int) -> Segment:
         """The segment to append to: the active one while it has room, else a new one."""
         active = self._active
-        if active is not None and active.last and active.size + payload > self._segment_bytes:
+        if active is not None and active.last and active.size + size > self._segment_bytes:
             self._sync()
             self._seal()
         if self._active is None:
@@ -235,15 +241,21 @@ class ChunkLog:
             self._raise_watermarks(preamble.streams)
         found = segment.scan(preamble.bytes if preamble else 0, self._layout, payloads=newest)
         if newest:
-            cut_torn_end(segment, found)
+            self._cut_torn_end(segment, found)
         for entry in found.entries:
             segment.count(entry)
-        known = found.entries + [d.entry for d in found.damages if d.entry]
-        self._raise_watermarks({e.stream: e.sequence + 1 for e in sorted(known, key=lambda e: e.sequence)})
-        self.inserted += sum(entry.steps for entry in known)
+        self._raise_watermarks({e.stream: e.sequence + 1 for e in sorted(found.known, key=lambda e: e.sequence)})
+        self.inserted += found.steps
         self.entries += found.entries
         self.corrupt += found.damages
         self._segments[segment.number] = segment
+
+    def _cut_torn_end(self, segment: Segment, found: Scan) -> None:
+        end = found.cut_torn_end(segment.size)
+        if end != segment.size:
+            log.warning("%s: %d bytes of an unfinished write cut off", segment.path, max(0, segment.size - end))
+            with files.full_disk_named(self.folder):
+                segment.cut(end)
 
     def _raise_watermarks(self, streams: Mapping[bytes, int]) -> None:
         for stream, chunks in streams.items():
@@ -251,27 +263,13 @@ class ChunkLog:
 
     def _compare(self, stored: str) -> None:
         """Raises SchemaError that names the first column in which the log and the wanted schema differ."""
-        have, want = (dict((c.name, c) for c in s.columns) for s in (Schema.from_json(stored), self.schema))
+        have, want = _columns(stored), _columns(self.schema.to_json())
         for name in sorted(have | want):
             if have.get(name) != want.get(name):
-                raise SchemaError(f"{self.folder}: column {name}: the log holds {describe(have.get(name))}, wanted is "
-                                  f"{describe(want.get(name))}: use another run folder for another robot")
+                raise SchemaError(f"{self.folder}: column {name}: the log holds {have.get(name, 'nothing')}, wanted is "
+                                  f"{want.get(name, 'nothing')}: use another run folder for another robot")
 
 
-def cut_torn_end(segment: Segment, found: Scan) -> None:
-    """Remove what a crash left half-written at the end of the newest segment, from the file and from `found`.
-
-    Damage below the last known `synced` was on disk before and stays where it is, set aside.
-    """
-    torn = [d.offset for d in found.damages if d.offset >= found.synced]
-    end = min(torn) if torn else max((x.end for x in found.entries + found.damages), default=segment.size)
-    if end != segment.size:
-        log.warning("%s: %d bytes of an unfinished write cut off", segment.path, max(0, segment.size - end))
-        segment.cut(end)
-    found.entries = [e for e in found.entries if e.offset < end]
-    found.damages = [d for d in found.damages if d.offset < end]
-
-
-def describe(column: object) -> str:
-    """A column in words."""
-    return "nothing" if column is None else f"{column.dtype} {list(column.shape)}"
+def _columns(text: str) -> dict[str, str]:
+    """The columns of a schema in words, by name."""
+    return {c.name: f"{c.dtype} {list(c.shape)}" for c in Schema.from_json(text).columns}

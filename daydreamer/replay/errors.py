@@ -33,7 +33,7 @@ class LogDropped(LogError):
 
 
 class DiskFull(LogError):
-    """There was no room. What could not be stored is undone; the log is whole and can be appended to once there is room."""
+    """There was no room. What could not be stored is undone; the log stays whole, and takes more once there is room."""
 
 
 class OutOfOrder(LogError):

@@ -34,7 +34,7 @@ def write_at(fd: int, data: bytes | bytearray, offset: int) -> None:
 
 
 def create(path: Path, content: bytes) -> int:
-    """A new file that holds `content` durably, under its final name only once it does. The open descriptor is returned."""
+    """A new file that holds `content` durably, under its final name only once it does. Returns the open descriptor."""
     temporary = path.with_suffix(".tmp")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:

@@ -2,10 +2,10 @@
 
 A window is `burn_in` unscored steps and `length` scored ones of one run. Scored parts may start
 
-- at any step of a run that begins its stream. Where the burn-in would reach before the stream, the window is padded: its
-  steps before the stream are to be filled with the first step, which resets the model's state anyway;
-- in a run that begins inside a stream (what came before was dropped, or is damaged), late enough that the burn-in and the
-  action before it are there.
+- at any step of a run that begins its stream. Where the burn-in would reach before the stream, the window is padded:
+  its steps before the stream are to be filled with the first step, which resets the model's state anyway;
+- in a run that begins inside a stream (what came before was dropped, or is damaged), late enough that the burn-in and
+  the action before it are there.
 
 Windows are numbered in the order in which they became complete, over all streams: the last number is the newest window.
 """
@@ -127,7 +127,7 @@ class Index:
         return Window(entry.stream, last + 1 - length - burn_in, last + 1)
 
     def next_window(self, stream: bytes, scored: int, length: int, burn_in: int) -> Window | None:
-        """The first window of a stream whose scored part starts at or after the step `scored`; None if there is none yet."""
+        """The first window of a stream whose scored part starts at or after the step `scored`; None: there is none yet."""
         track = self._tracks.get(stream)
         while track and scored + length <= track.end:
             place = track.at(scored + length - 1)

@@ -10,8 +10,8 @@ class Limiter:
     """Holds the train ratio, replayed steps (burn-in not counted) per collected step, from above.
 
     `prefill`: steps to collect before the first batch; `tolerance`: batches that may run ahead of the ratio, so that a
-    pipeline of batches in flight does not stutter. Both counters come from outside and survive restarts with the data and
-    the checkpoint, so the limiter has nothing to lose.
+    pipeline of batches in flight does not stutter. Both counters come from outside and survive restarts with the data
+    and the checkpoint, so the limiter has nothing to lose.
     """
 
     train_ratio: float

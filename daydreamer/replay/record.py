@@ -6,8 +6,9 @@
     header    magic 4 | stream 16 | sequence u64 | first step u64 | steps u32 | payload bytes u64 | synced u64
               | payload crc u32 | header crc u32
 
-`synced` is how far the segment was known to be on disk when the record was written. It tells a torn write (damage at or
-after the last known `synced`: never acknowledged, cut off) from damage at rest (before it: set aside, what follows stays).
+`synced` is how far the segment was known to be on disk when the record was written. It tells a torn write (damage
+at or after the last known `synced`: never acknowledged, cut off) from damage at rest (before it: set aside, what follows
+stays).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,7 +37,7 @@ _COLUMN_ALIGN = 8  # the largest item of any dtype in DTYPES
 
 
 class Entry(NamedTuple):
-    """Where one chunk lies: its place in its stream, its segment, the offset of its header, its payload and checksum."""
+    """Where one chunk lies: its place in its stream, its segment, its header's offset, its payload's size and checksum."""
 
     stream: bytes
     sequence: int
@@ -69,7 +71,7 @@ class Entry(NamedTuple):
 
 
 class Damage(NamedTuple):
-    """Bytes of a segment that hold no readable chunk. `entry`: which chunk it was, where its header can still be read."""
+    """Bytes of a segment that hold no readable chunk. `entry`: which chunk it was, if its header can still be read."""
 
     segment: int
     offset: int
@@ -96,6 +98,28 @@ class Scan:
     entries: list[Entry] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
     synced: int = 0
+
+    @property
+    def known(self) -> list[Entry]:
+        """The readable chunks, and the damaged ones of which the header can be read."""
+        return self.entries + [damage.entry for damage in self.damages if damage.entry]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the known chunks."""
+        return sum(entry.steps for entry in self.known)
+
+    def cut_torn_end(self, size: int) -> int:
+        """Leave out what a crash left half-written at the end of a segment of `size` bytes; returns where that starts.
+
+        Damage below the last known `synced` was on disk before and stays. The end may lie beyond `size`, where only the
+        zeros after the last payload are missing.
+        """
+        torn = [d.offset for d in self.damages if d.offset >= self.synced]
+        end = min(torn) if torn else max((found.end for found in self.entries + self.damages), default=size)
+        self.entries = [e for e in self.entries if e.offset < end]
+        self.damages = [d for d in self.damages if d.offset < end]
+        return end
 
 
 class Layout:
@@ -156,20 +180,26 @@ def decode_preamble(data: memoryview) -> Preamble | None:
     return Preamble(known["schema"], streams, known["inserted"], aligned(start + length))
 
 
+def record_bytes(steps: int, layout: Layout) -> int:
+    """What a chunk takes in a segment."""
+    return aligned(HEADER_BYTES + layout.size(steps))
+
+
 def encode_record(chunk: Chunk, layout: Layout, synced: int) -> bytearray:
     """The record of a chunk whose columns were checked against the layout's schema."""
     steps = len(chunk)
     length = layout.size(steps)
-    record = bytearray(aligned(HEADER_BYTES + length))
+    record = bytearray(record_bytes(steps, layout))
     for name, (at, dtype, shape) in layout.of(steps).items():
         np.ndarray(shape, dtype, record, HEADER_BYTES + at)[...] = chunk.columns[name]
     crc = zlib.crc32(memoryview(record)[HEADER_BYTES:HEADER_BYTES + length])
-    _HEADER.pack_into(record, 0, _RECORD_MAGIC, chunk.stream, chunk.sequence, chunk.first_step, steps, length, synced, crc)
+    place = chunk.stream, chunk.sequence, chunk.first_step
+    _HEADER.pack_into(record, 0, _RECORD_MAGIC, *place, steps, length, synced, crc)
     _CRC.pack_into(record, _HEADER.size, zlib.crc32(record[:_HEADER.size]))
     return record
 
 
-def decode_columns(data: memoryview, entry: Entry, layout: Layout, names: list[str]) -> dict[str, np.ndarray]:
+def decode_columns(data: memoryview, entry: Entry, layout: Layout, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Read-only views [steps, ...] of the named columns of the chunk at `entry`."""
     places, start = layout.of(entry.steps), entry.offset + HEADER_BYTES
     return {n: np.ndarray(places[n][2], places[n][1], data, start + places[n][0]) for n in names}

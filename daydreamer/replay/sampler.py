@@ -1,7 +1,7 @@
 """Draws training batches from a chunk log: windows of consecutive steps, gathered into arrays.
 
-Three ways of drawing are mixed: evenly over all windows, with exponentially fading age, and online: every stretch of fresh
-experience exactly once, soon after it came. Windows may cross episodes (`is_first` says where) and never cross streams.
+Three ways of drawing are mixed: evenly over all windows, with exponentially fading age, and online: every stretch of
+fresh experience exactly once, soon after it came. Windows may cross episodes (`is_first` says where), never streams.
 
 Threads: `add` and `sample` may be called from different threads, beside one that appends to the log. A lock guards the
 index; the copying of data happens outside it, from read-only views that stay valid whatever happens to the log. What
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Sampler:
-    """What is in the log at construction counts as old; what is added later is fresh, and given once by the online draw."""
+    """What is in the log at construction counts as old; what is added later is fresh: the online draw gives it once."""
 
     def __init__(self, log: ChunkLog, settings: ReplaySettings, seed: int):
         self._log = log
@@ -56,12 +56,14 @@ class Sampler:
             self._index.add(entry)
             self._online.add(entry)
 
-    def sample(self, batch: int, length: int, burn_in: int, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """`columns` (None: all) and `prev_action`, each a new array [batch, burn_in + length, ...] that the caller owns.
+    def sample(
+        self, batch: int, length: int, burn_in: int, columns: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """`columns` (None: all) and `prev_action`: new arrays [batch, burn_in + length, ...] that the caller owns.
 
         `prev_action` is the action of the step before, also for a window's first step; zero where `is_first`. The first
-        step of a stream counts as `is_first`. So that it can be scored too, windows reach up to `burn_in` steps before it:
-        those repeat the first step, `is_first` set. Raises NotEnough, and KeyError for an unknown column.
+        step of a stream counts as `is_first`. So that it can be scored too, windows reach up to `burn_in` steps before
+        it: those repeat the first step, `is_first` set. Raises NotEnough, and KeyError for an unknown column.
         """
         names = [*self._columns] if columns is None else [*columns]
         needed = {n: self._columns[n] for n in dict.fromkeys([*names, "action", "is_first"])}
@@ -102,7 +104,7 @@ class Sampler:
             return [self._index.plan(window) for window in windows]
 
     def _shares(self, batch: int) -> tuple[int, int]:
-        """How many windows of a batch are drawn by recency and online; right on average where the shares do not divide it."""
+        """How many windows of a batch are drawn by recency and online: by chance, so that any share is right on average."""
         settings = self._settings
         _, recent, online = self._random.multinomial(batch, [settings.uniform, settings.recency, settings.online])
         return int(recent), int(online)

@@ -1,13 +1,14 @@
 """One segment file of a chunk log, open for appending or sealed.
 
-One thread writes; any thread reads. A reader's map covers the file as it was when mapped and is renewed when an entry lies
-beyond it, so views stay valid while the file grows, is sealed, or is removed.
+One thread writes; any thread reads. A reader's map covers the file as it was when mapped and is renewed when an entry
+lies beyond it, so views stay valid while the file grows, is sealed, or is removed.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +69,10 @@ class Segment:
             self.steps -= entry.steps
             self.last[entry.stream] = entry.sequence - 1
 
-    def columns(self, entry: Entry, layout: Layout, names: list[str]) -> dict[str, np.ndarray]:
-        """Read-only views of the named columns; the first read of an entry verifies its checksum.
+    def columns(
+        self, entry: Entry, layout: Layout, names: Sequence[str], checked: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Read-only views of the named columns; `checked`: the first read of an entry verifies its checksum.
 
         Raises LogCorrupt, LogDropped.
         """
@@ -77,7 +80,7 @@ class Segment:
             data = self._map(entry.payload.stop)
         except FileNotFoundError as error:
             raise LogDropped(f"{self.path}: removed by retention", entry) from error
-        if entry.offset not in self._whole:
+        if checked and entry.offset not in self._whole:
             if len(data) < entry.payload.stop or not whole(data, entry):
                 raise LogCorrupt(f"{self.path}: chunk {entry.sequence} at byte {entry.offset}: wrong checksum", entry)
             self._whole.add(entry.offset)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """`batch` windows of `burn_in` + `length` steps; `uniform`, `recency` and `online` are the shares of a batch that are
-    drawn evenly, with exponentially fading age (mean `recency_steps`), and from fresh windows given once. Fresh steps
-    beyond `online_steps` are left to the other two. `prefill` [steps] before the first batch; `capacity` [steps] kept;
-    `segment_mib` per file; `sync_seconds` between a write and its acknowledgement at most."""
+    """`batch` windows of `burn_in` + `length` steps; `uniform`, `recency` and `online` are the shares of a batch that
+    are drawn evenly, with exponentially fading age (mean `recency_steps`), and from fresh windows given once. Fresh
+    steps beyond `online_steps` are left to the other two. `prefill` [steps] before the first batch; `capacity` [steps]
+    kept; `segment_mib` per file; `sync_seconds` at most between a write and its acknowledgement."""
 
     batch: int = 16
     length: int = 32

@@ -1,0 +1,127 @@
+"""What is in a log, and whether it is sound: read from the files alone, without the lock, while others write.
+
+A record at the end of the newest segment that is not whole yet is one being written, or one that a crash left half done and
+the next opening cuts off; it is reported as `unfinished`, not as damage. What is not readable counts into a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from daydreamer.replay.chunk import Schema
+from daydreamer.replay.errors import LogError
+from daydreamer.replay.record import Damage, Entry, Layout, Scan
+from daydreamer.replay.segment import Segment, segment_paths
+
+
+@dataclass(frozen=True)
+class StreamStats:
+    """One boot of one robot: readable chunks and steps, episodes begun, and its time from first to last step [s]."""
+
+    stream: bytes
+    chunks: int
+    steps: int
+    episodes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LogStats:
+    """`steps`, `chunks`, `episodes` and `seconds` are readable, `inserted` counts the steps that were dropped since, too.
+    `gaps`: places inside a stream where steps are missing; `duplicates`: chunks that are there twice; `unfinished`: bytes."""
+
+    folder: Path
+    schema: Schema
+    segments: int
+    bytes: int
+    inserted: int
+    streams: tuple[StreamStats, ...]
+    gaps: int
+    duplicates: int
+    corrupt: tuple[Damage, ...]
+    unfinished: int
+
+    @property
+    def steps(self) -> int:
+        """Readable steps."""
+        return sum(stream.steps for stream in self.streams)
+
+    @property
+    def chunks(self) -> int:
+        """Readable chunks."""
+        return sum(stream.chunks for stream in self.streams)
+
+    @property
+    def episodes(self) -> int:
+        """Episodes begun."""
+        return sum(stream.episodes for stream in self.streams)
+
+    @property
+    def seconds(self) -> float:
+        """Robot time recorded [s]."""
+        return sum(stream.seconds for stream in self.streams)
+
+    @property
+    def sound(self) -> bool:
+        """Nothing is damaged, missing or there twice."""
+        return not (self.corrupt or self.gaps or self.duplicates)
+
+
+def stats(folder: Path | str) -> LogStats:
+    """What the log in `folder` holds, from its headers and bookkeeping columns. Raises LogError where there is no log."""
+    return _look(Path(folder), payloads=False)
+
+
+def verify(folder: Path | str) -> LogStats:
+    """As `stats`, with every byte checked against its checksum."""
+    return _look(Path(folder), payloads=True)
+
+
+def _look(folder: Path, payloads: bool) -> LogStats:
+    segments = [Segment(path, number) for number, path in segment_paths(folder)]
+    preambles = [segment.preamble() for segment in segments]
+    known = [preamble for preamble in preambles if preamble]
+    if not known:
+        raise LogError(f"{folder}: no chunk log here: give the replay folder of a run")
+    schema = Schema.from_json(known[0].schema)
+    layout = Layout(schema)
+    scans = [s.scan(p.bytes if p else 0, layout, payloads) for s, p in zip(segments, preambles, strict=True)]
+    unfinished = segments[-1].size - scans[-1].cut_torn_end(segments[-1].size)
+    corrupt = [damage for found in scans for damage in found.damages]
+    streams = _by_stream(scans)
+    return LogStats(
+        folder=folder,
+        schema=schema,
+        segments=len(segments),
+        bytes=sum(segment.size for segment in segments),
+        inserted=known[0].inserted + sum(found.steps for found in scans),
+        streams=tuple(_stream(chunks, {s.number: s for s in segments}, layout) for chunks in streams.values()),
+        gaps=sum(_gaps(chunks) for chunks in streams.values()),
+        duplicates=sum(len(chunks) - len({e.sequence for e in chunks}) for chunks in streams.values()),
+        corrupt=tuple(corrupt),
+        unfinished=max(0, unfinished),
+    )
+
+
+def _by_stream(scans: list[Scan]) -> dict[bytes, list[Entry]]:
+    streams: dict[bytes, list[Entry]] = {}
+    for entry in (entry for found in scans for entry in found.entries):
+        streams.setdefault(entry.stream, []).append(entry)
+    return streams
+
+
+def _stream(chunks: list[Entry], segments: dict[int, Segment], layout: Layout) -> StreamStats:
+    columns = [segments[e.segment].columns(e, layout, ["is_first", "time"], checked=False) for e in chunks]
+    return StreamStats(
+        stream=chunks[0].stream,
+        chunks=len(chunks),
+        steps=sum(entry.steps for entry in chunks),
+        episodes=sum(int(c["is_first"].sum()) for c in columns),
+        seconds=float(columns[-1]["time"][-1] - columns[0]["time"][0]) * 1e-9,
+    )
+
+
+def _gaps(chunks: list[Entry]) -> int:
+    return sum(later.first_step > earlier.end_step for earlier, later in pairwise(chunks))
