@@ -1,0 +1,127 @@
+"""One service inside one Ray actor, and the handle our supervisor holds of it.
+
+The actor is a thin wrapper: `run` builds the service and runs it in one thread of the actor, `ping` and `stop` answer in
+another. Ray carries nothing else. Nothing is retried by Ray: a dead actor stays dead, and the supervisor makes another.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError
+
+from services.supervisor import Ended
+
+PING = 0.5  # seconds between two questions for a sign of life
+LOG_BYTES, LOGS_KEPT = 4 << 20, 3
+
+log = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """What an actor runs."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop`."""
+
+
+@ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1})
+class ServiceActor:
+    """A process with one service in it."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+
+    def run(self, name: str, build: Callable[[], Service], log_file: Path) -> Ended:
+        """Run the service until it ends, however it ends."""
+        log_to(log_file)
+        log.info("%s begins as process %d", name, os.getpid())
+        try:
+            build().run(self._stop)
+        except Exception as error:
+            log.exception("%s ends with an error", name)
+            return Ended("refused" if is_refusal(error) else "crashed", f"{error}" or type(error).__name__)
+        log.info("%s ends in order", name)
+        return Ended("stopped")
+
+    @ray.method(concurrency_group="control")
+    def ping(self) -> int:
+        """A sign of life: the process id."""
+        return os.getpid()
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """Ask the service to end."""
+        self._stop.set()
+
+
+class ActorProcess:
+    """A started `ServiceActor`, as the supervisor sees it (`supervisor.Process`). Used from one thread at a time."""
+
+    def __init__(self, name: str, build: Callable[[], Service], log_file: Path, options: Mapping[str, Any]) -> None:
+        """Raises RayError when Ray cannot make the actor. `options`: Ray's, of its name and where it goes."""
+        self.pid = 0
+        self._actor = ServiceActor.options(**options).remote()
+        self._end = self._actor.run.remote(name, build, log_file)
+        self._ping = self._actor.ping.remote()
+        self._heard: float | None = None
+
+    def wait(self, timeout: float) -> Ended | None:
+        """How it ended, None when it has not within `timeout` seconds."""
+        if not ray.wait([self._end], timeout=timeout)[0]:
+            return None
+        try:
+            return ray.get(self._end)
+        except RayError as error:
+            return Ended("crashed", f"process {self.pid} is gone ({type(error).__name__})")
+
+    def silence(self) -> float | None:
+        """Seconds since it last answered a ping, None before the first answer."""
+        now = time.monotonic()
+        due = self._heard is None or now - self._heard >= PING
+        if due and ray.wait([self._ping], timeout=0)[0]:
+            self._take_ping(now)
+        return None if self._heard is None else now - self._heard
+
+    def stop(self) -> None:
+        """Ask it to end in order."""
+        self._actor.stop.remote()
+
+    def kill(self) -> None:
+        """End the process at once, if it is still there."""
+        ray.kill(self._actor)
+
+    def _take_ping(self, now: float) -> None:
+        try:
+            self.pid = ray.get(self._ping)
+        except RayError as error:  # its death shows in `wait`, with the reason
+            log.debug("no answer from process %d: %s", self.pid, error)
+            return
+        self._heard = now
+        self._ping = self._actor.ping.remote()
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a person has to mend something: our own typed errors say so, unless they are marked recoverable."""
+    ours = type(error).__module__.partition(".")[0] in ("daydreamer", "robots", "services")
+    return ours and not getattr(error, "recoverable", False)
+
+
+def log_to(file: Path) -> None:
+    """Send this process's logging, and the stacks of a fatal signal, into a file that rotates."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    faulthandler.enable(open(file, "a", encoding="utf-8"))  # noqa: SIM115  stays open as long as the process lives
