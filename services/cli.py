@@ -193,30 +193,13 @@ def config_show(config: ConfigFile, changes: Changes = None) -> None:
 @replay_app.command("stats")
 def replay_stats(run: RunName = "", home: Home = Path("runs")) -> None:
     """What the replay of a run holds."""
-    from dataclasses import asdict
-
-    from rich.console import Console
-
-    from daydreamer.replay.stats import stats
-    from services.tables import figures_table
-
-    Console().print(figures_table(asdict(stats(_folder(home, run).replay))))
+    _show_log(run, home, verified=False)
 
 
 @replay_app.command("verify")
 def replay_verify(run: RunName = "", home: Home = Path("runs")) -> None:
-    """Read every chunk again and check it; exit code 1 when something is wrong."""
-    from dataclasses import asdict
-
-    from rich.console import Console
-
-    from daydreamer.replay.stats import verify
-    from services.tables import figures_table
-
-    report = verify(_folder(home, run).replay)
-    Console().print(figures_table(asdict(report)))
-    if not report.ok:
-        raise typer.Exit(1)
+    """Check every byte of it; exit code 1 when something is wrong."""
+    _show_log(run, home, verified=True)
 
 
 @keys_app.command("new")
@@ -255,11 +238,18 @@ def _by_hand(kind: str, path: Path, connect: str, changes: list[str] | None, nam
     by_hand.serve(kind, _load(path, changes, name=name), home, connect, index)
 
 
-def _folder(home: Path, name: str):
-    """The folder of a run, the one changed last by default."""
-    from services import run_folder
+def _show_log(run: str, home: Path, verified: bool) -> None:
+    from rich.console import Console
 
-    return run_folder.existing(home, name) if name else run_folder.latest(home)
+    from daydreamer.replay.stats import stats, verify
+    from services import run_folder
+    from services.tables import log_table
+
+    folder = run_folder.existing(home, run) if run else run_folder.latest(home)
+    found = (verify if verified else stats)(folder.replay)
+    Console().print(log_table(found, verified), highlight=False)
+    if verified and not found.sound:
+        raise typer.Exit(1)
 
 
 def _operator(home: Path, run: str, connect: str, keys: str):

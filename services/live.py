@@ -6,7 +6,7 @@ look, red: act), figures keep their columns, and what nobody knows yet is a dash
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.constrain import Constrain
@@ -74,18 +74,18 @@ def _title(status: Status, remaining: float | None) -> RenderableType:
 
 
 def _services(services: Sequence[ServiceStatus]) -> RenderableType:
-    table = _table("service", right=("heartbeat s", "restarts"))
+    table = _table("service", {"heartbeat s": 11, "restarts": 8})
     for service in services:
         table.add_row(_dot(service), service.name, _state(service), f"{service.heartbeat_age:.1f}", _restarts(service))
     return table
 
 
 def _robots(robots: Sequence[RobotStatus]) -> RenderableType:
-    table = _table("robot", right=("Hz", "p99 ms", "late %", "steps", "age ms", "unsent", "restarts"))
+    table = _table("robot", {"Hz": 5, "p99 ms": 6, "late %": 6, "steps": 7, "age ms": 6, "unsent": 6, "restarts": 8})
     for robot in robots:
         table.add_row(
             _dot(robot), robot.name, _state(robot), _number(robot.control_hz, ".1f"),
-            _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _missed(robot), _thousands(robot.steps),
+            _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _missed(robot), _count(robot.steps),
             _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks),
             _restarts(robot))
     return table
@@ -97,7 +97,7 @@ def _figures(status: Status) -> RenderableType:
     grid.add_column(style="dim")
     grid.add_column()
     grid.add_row("policy", f"round trip {_ms(trip.get('p50'))}, p99 {_ms(trip.get('p99'))}")
-    grid.add_row("replay", f"{_thousands(status.replay.steps)} steps, "
+    grid.add_row("replay", f"{_count(status.replay.steps)} steps, "
                            f"{status.replay.unacknowledged_chunks} chunks unacknowledged")
     grid.add_row("learner", f"{_number(learner.updates_per_second, '.1f')} updates/s, train ratio {_ratio(status)}, "
                             f"weights {_seconds(learner.weights_age_seconds.get('p50'))} old")
@@ -111,14 +111,14 @@ def _troubles(status: Status) -> list[str]:
     return [f"{s.name}: {s.detail}" for s in [*status.services, *status.robots] if s.detail and _colour(s) != "green"]
 
 
-def _table(heading: str, right: Sequence[str]) -> Table:
-    """A dot, a name, a state, then figures under their headings."""
+def _table(heading: str, right: Mapping[str, int]) -> Table:
+    """A dot, a name, a state, then figures under their headings, in columns of these widths."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True, padding=(0, 1))
     table.add_column("", width=1)
     table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=1, min_width=10)
     table.add_column("state", no_wrap=True, min_width=8)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
+    for name, width in right.items():
+        table.add_column(name, justify="right", no_wrap=True, min_width=width)
     return table
 
 
@@ -165,5 +165,5 @@ def _seconds(seconds: float | None) -> str:
     return f"{_number(seconds, '.1f')} s"
 
 
-def _thousands(count: int) -> str:
-    return f"{count:,}".replace(",", " ")  # a narrow space
+def _count(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 10**6 else f"{count:,}".replace(",", " ")

@@ -66,4 +66,4 @@ class Operator:
                     raise OperatorError(text)
                 case Refused(text=text):
                     raise OperatorError(f"{self.address}: refused: {text}")
-        raise OperatorError(f"{self.address}: no answer from the coordinator within {patience:g} s; is the run going on?")
+        raise OperatorError(f"{self.address}: no answer from the coordinator in {patience:g} s; is the run going on?")

@@ -156,7 +156,7 @@ def running(home: str | Path, name: str = "") -> tuple[RunFolder, RunInfo]:
     folders = [existing(home, name)] if name else all_runs(home)
     found = [(folder, info) for folder in folders if (info := read_info(folder)) is not None]
     if not found:
-        raise RunFolderError(f"{home}: {f'{name} is not running' if name else 'nothing runs here'}; --home looks elsewhere")
+        raise RunFolderError(f"{home}: {f'{name} is not running' if name else 'no run here'}; --home looks elsewhere")
     return max(found, key=lambda pair: pair[1].started)
 
 

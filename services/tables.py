@@ -1,16 +1,16 @@
-"""Tables for commands that answer once: settings and where they come from, figures by name."""
+"""Tables for commands that answer once: settings and where they come from, what a log holds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from daydreamer.replay.stats import LogStats
 from services import config as configs
 from services.config import Resolved
+from services.live import duration
 
 
 def settings_table(resolved: Resolved) -> Table:
@@ -22,11 +22,23 @@ def settings_table(resolved: Resolved) -> Table:
     return table
 
 
-def figures_table(figures: Mapping[str, Any]) -> Table:
-    """Names and figures; lists are one entry per line."""
+def log_table(found: LogStats, verified: bool) -> Table:
+    """What a chunk log holds, and whether it is sound: fully read where `verified`."""
     table = _table("", "")
-    for name, value in figures.items():
-        table.add_row(name.replace("_", " "), Text(_figure(value)))
+    damage = [f"segment {d.segment}, byte {d.offset}: {d.reason}" for d in found.corrupt]
+    figures = {
+        "folder": str(found.folder),
+        "steps": f"{found.steps:,} of {found.inserted:,} ever inserted",
+        "episodes": f"{found.episodes:,}", "recorded": f"{duration(found.seconds)} of robot time",
+        "streams": f"{len(found.streams):,}", "chunks": f"{found.chunks:,}",
+        "segments": f"{found.segments:,} files, {found.bytes / 2**20:,.1f} MiB",
+        "schema": f"{found.schema.digest}: {', '.join(column.name for column in found.schema.columns)}",
+        "unfinished": f"{found.unfinished:,} bytes{', being written or cut off at the next start' * bool(found.unfinished)}",
+        "gaps": str(found.gaps), "duplicates": str(found.duplicates), "corrupt": "\n".join(damage) or "0",
+        "verdict": ("every byte is as it was written" if verified else "the headers are sound") if found.sound
+        else "damaged, see above; the other chunks stay readable"}
+    for name, figure in figures.items():
+        table.add_row(name, Text(figure, style="red" if name == "verdict" and not found.sound else ""))
     return table
 
 
@@ -36,8 +48,3 @@ def _table(*headings: str) -> Table:
         table.add_column(heading, overflow="fold")
     return table
 
-
-def _figure(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "\n".join(map(str, value)) or "none"
-    return f"{value:,.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
