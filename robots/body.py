@@ -1,0 +1,246 @@
+"""The way from the control process to the process that owns a robot.
+
+`Body` is a driver like any other to whoever commands it. Behind it the real driver lives in a process of its own, which
+ticks it in real time and outlives the control process: if that dies, the body holds, damps, and after a while lays the
+robot down and ends. Both talk through shared memory, so no verb waits for the other side, but `connect`, `disconnect`,
+`arm` and `clear_fault`, which wait for its answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from robots import driver as contract
+from robots.body_layout import (
+    BODY_PID, BODY_TIME, CLIP, CONTROL_TIME, MODE, READY, STOPS, Files, Layout, stamp, text, unstamp,
+)
+from robots.driver import Applied, Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotError, RobotSpec, Signals, Stop
+from robots.registry import make_driver
+from robots.safety import Gate
+from robots.shared_memory import Region
+
+log = logging.getLogger(__name__)
+
+SILENCE = 0.2  # s without a sign of the body until its lock is looked at
+HUNG = 2.0  # s without a sign until a body that still lives is given up
+ANSWER, PARKING = 2.0, 10.0  # s to answer an order, and to lay the robot down
+POLL = 0.002
+
+
+class Busy(RobotError):
+    """Another living control process commands this body."""
+
+
+class Body(Driver):
+    """Driver `driver` with `options` in a process of its own.
+
+    `name` is unique on this computer, as a run's folder with a robot's name is. `speed`: how many times as fast as real
+    time its clock runs. `log_path`: where the process writes what goes wrong.
+    """
+
+    def __init__(self, name: str, driver: str, options: Mapping[str, Any], control_hz: float = 20.0, speed: float = 1.0,
+                 seed: int = 0) -> None:
+        if not 0 < speed <= 100:
+            raise ValueError(f"speed: {speed!r}: allowed is above 0, to 100")
+        self._settings = {"name": name, "driver": driver, "options": dict(options), "control_hz": control_hz,
+                          "speed": speed, "seed": seed}
+        self.spec: RobotSpec = make_driver(driver, options, control_hz, seed).spec
+        self._files, self._layout = Files(name), Layout(self.spec)
+        self._digest, self.log_path = self._layout.digest(self._settings), self._files.log
+        self._region: Region | None = None
+        self._child: subprocess.Popen | None = None
+        self._control: int | None = None
+        self._orders = itertools.count(time.monotonic_ns())
+        self._gate = Gate(self.spec.action_space, self.spec.noop)
+        self._commanded = self._estopped = False
+
+    @property
+    def pid(self) -> int:
+        """The body's process; 0 while there is none."""
+        return 0 if self._region is None else int(self._region.words[BODY_PID])
+
+    def connect(self, timeout: float = 10.0) -> None:
+        """Attaches to the living body of this name, else starts one; either way disarmed. Raises Busy, LinkLost."""
+        if self._region is not None and not self._lost():
+            return
+        deadline = time.monotonic() + timeout
+        self._region = None
+        self._take_control()
+        try:
+            self._region = self._attach(deadline)
+            if self._estopped:
+                self.stop(Stop.ESTOP)
+            self._ask("attach")
+        except BaseException:
+            self._let_go()
+            raise
+        self._gate = Gate(self.spec.action_space, self.spec.noop)
+
+    def disconnect(self) -> None:
+        """The robot parks and its process ends."""
+        if self._region is None:
+            return
+        try:
+            if not self._lost():
+                os.kill(self.pid, signal.SIGTERM)
+                self._wait_for_end(PARKING)
+        finally:
+            self._let_go()
+
+    def read(self) -> Signals:
+        """What the body published last, at most some milliseconds old."""
+        region = self._living()
+        _, message = region.boxes["vectors"].read()
+        captured, sequence, data = unstamp(message)
+        values = self._layout.vectors.unpack(data)
+        if self._layout.images.size:
+            values |= self._layout.images.unpack(region.boxes["images"].read()[1])
+        return Signals(values, captured, sequence)
+
+    def command(self, action: np.ndarray) -> Applied:
+        """As the driver's own; the mask holds what its limits met up to now. What is not finite is not sent at all."""
+        region = self._living()
+        applied = self._gate.admit(action)
+        if region.words[MODE] != Mode.ARMED:
+            return Applied(applied.action, applied.clip | Clip.DISARMED)
+        if not applied.clip & Clip.NOT_FINITE or self._commanded:
+            data = self._layout.action.pack({"action": applied.action})
+            region.boxes["command"].write(stamp(time.monotonic_ns(), 0, data))
+            self._commanded = True
+        return Applied(applied.action, applied.clip | Clip(int(region.words[CLIP])))
+
+    def tick(self) -> None:
+        """The body ticks itself."""
+
+    def arm(self) -> None:
+        """Waits for the body's answer."""
+        self._living()
+        self._commanded = False
+        self._ask("arm")
+
+    def stop(self, level: Stop) -> None:
+        """One store into shared memory: works from any thread, whatever the others do."""
+        self._estopped |= level == Stop.ESTOP
+        if (region := self._region) is not None:
+            region.words[STOPS + level] = time.monotonic_ns()
+
+    def clear_fault(self, token: str) -> None:
+        """Waits for the body's answer."""
+        self._living()
+        self._ask("clear_fault", token=token)
+        self._estopped = False
+
+    def health(self) -> Health:
+        """Up to a tenth of a second old, but for the mode and the fault. A lost body shows as a fault of the link."""
+        if self._region is None:
+            return Health(Mode.DISARMED)
+        age = self._silence()
+        fields = json.loads(self._region.boxes["health"].read()[1])
+        mode, fault = (Mode.DISARMED, "the body process does not answer") if self._lost() else (fields["mode"], fields["fault"])
+        return Health(Mode(mode), fault, max(age, fields["link_age"]), fields["ticks"], fields["overruns"], fields["gauges"])
+
+    def _take_control(self) -> None:
+        if self._control is None:
+            self._control = self._files.take(self._files.control_lock)
+        if self._control is None:
+            raise Busy(f"{self._settings['name']}: another living process commands this robot; stop it first")
+
+    def _let_go(self) -> None:
+        self._region = None
+        if self._control is not None:
+            os.close(self._control)
+            self._control = None
+        if self._child is not None:
+            self._child.poll()  # or it stays a zombie
+
+    def _attach(self, deadline: float) -> Region:
+        """The region of a living body that was started with our settings; starts one where none lives."""
+        child = None
+        while time.monotonic() < deadline:
+            pid, settings = self._files.owner()
+            if pid and settings == self._digest and (region := self._open_if_ready()) is not None:
+                return region
+            if pid > 0 and settings and settings != self._digest:
+                os.kill(pid, signal.SIGTERM)
+            elif not pid and child is None:
+                child = self._spawn()
+            elif not pid and child.poll() is not None:
+                raise LinkLost(f"the body process ended: {self._last_words()}; see {self.log_path}")
+            time.sleep(POLL)
+        raise LinkLost(f"no body process was ready in time; see {self.log_path}")
+
+    def _open_if_ready(self) -> Region | None:
+        try:
+            region = self._layout.open(self._files, create=False)
+        except FileNotFoundError:
+            return None
+        return region if region.words[READY] else None
+
+    def _spawn(self) -> subprocess.Popen:
+        self._files.region.unlink(missing_ok=True)
+        path = os.pathsep.join(filter(None, sys.path))  # drivers that can be imported here can be imported there
+        with open(self.log_path, "ab") as log:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "robots.body", json.dumps(self._settings)], start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": path})
+        return self._child
+
+    def _last_words(self) -> str:
+        lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "without a word"
+
+    def _ask(self, verb: str, timeout: float = ANSWER, **fields: str) -> None:
+        """Hand an order to the body and wait for its answer; raises what it raised there, or LinkLost."""
+        region, number = self._region, next(self._orders)
+        region.boxes["order"].write(text(number=number, verb=verb, **fields))
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = json.loads(region.boxes["answer"].read()[1])
+            if answer["number"] == number:
+                break
+            if self._lost() or time.monotonic() > deadline:
+                raise LinkLost(f"the body process did not answer to {verb}; see {self.log_path}")
+            time.sleep(POLL)
+        if answer["error"]:
+            raise getattr(contract, answer["error"], RobotError)(answer["text"])
+
+    def _wait_for_end(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while self._files.owner()[0] == self.pid:
+            if time.monotonic() > deadline:
+                log.error("%s: the body process %d does not end; see %s", self._settings["name"], self.pid, self.log_path)
+                return
+            time.sleep(POLL)
+
+    def _living(self) -> Region:
+        """The region, and a sign of life of ours in it. Raises NotConnected, LinkLost."""
+        if self._region is None:
+            raise NotConnected(f"{self._settings['name']}: connect first")
+        if self._lost():
+            raise LinkLost(f"the body process {self.pid} died or hangs; connect starts a new one; see {self.log_path}")
+        self._region.words[CONTROL_TIME] = time.monotonic_ns()
+        return self._region
+
+    def _lost(self) -> bool:
+        silent = self._silence()
+        return silent > SILENCE and (silent > HUNG or self._files.owner()[0] != self.pid)
+
+    def _silence(self) -> float:
+        return (time.monotonic_ns() - int(self._region.words[BODY_TIME])) * 1e-9
+
+
+if __name__ == "__main__":
+    from robots.body_process import main
+
+    main(json.loads(sys.argv[1]))

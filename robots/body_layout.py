@@ -1,0 +1,88 @@
+"""What the control process and the body process both know: the files, the words and the mailboxes between them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from robots.driver import RobotSpec
+from robots.shared_memory import Packing, Region, folder
+
+# Words. The body writes the first five, the control process the others; the stop of level n stands at STOPS + n.
+READY, BODY_PID, BODY_TIME, MODE, CLIP = range(5)
+CONTROL_TIME, STOPS = 8, 8
+
+_STAMP = struct.Struct("<qq")
+_TEXT = 8192  # bytes of an order, an answer, a health report
+
+
+class Files:
+    """Paths and locks of the body called `name`. A lock is held by a living process and freed by the system when it dies."""
+
+    def __init__(self, name: str) -> None:
+        slug = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[-40:]
+        base = folder() / f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        self.region, self.log = base.with_suffix(".body"), base.with_suffix(".log")
+        self.body_lock, self.control_lock = base.with_suffix(".body-lock"), base.with_suffix(".control-lock")
+
+    def take(self, path: os.PathLike) -> int | None:
+        """A descriptor that holds the lock while it is open; None where another one holds it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def owner(self) -> tuple[int, str]:
+        """Process and settings of the living body; 0 and nothing where there is none."""
+        descriptor = self.take(self.body_lock)
+        if descriptor is not None:
+            os.close(descriptor)
+            return 0, ""
+        pid, _, settings = self.body_lock.read_text().partition(" ")
+        return int(pid or -1), settings
+
+
+class Layout:
+    """The mailboxes of a robot with this spec, and how what is in them becomes bytes."""
+
+    def __init__(self, spec: RobotSpec) -> None:
+        fields = {name: (np.dtype(space.dtype), space.shape) for name, space in spec.signals.items()}
+        self.vectors = Packing({name: field for name, field in fields.items() if len(field[1]) < 3})
+        self.images = Packing({name: field for name, field in fields.items() if len(field[1]) >= 3})
+        self.action = Packing({"action": (np.dtype(spec.action_space.dtype), spec.action_space.shape)})
+        self._sizes = {"order": _TEXT, "answer": _TEXT, "health": _TEXT, "command": _STAMP.size + self.action.size,
+                       "vectors": _STAMP.size + self.vectors.size, "images": self.images.size}
+
+    def digest(self, settings: Mapping[str, Any]) -> str:
+        """Names what a body was started with, to tell whether a living one is the one wanted."""
+        return hashlib.sha256(json.dumps([settings, self._sizes], sort_keys=True).encode()).hexdigest()
+
+    def open(self, files: Files, create: bool) -> Region:
+        """As Region."""
+        return Region(files.region, self._sizes, create)
+
+
+def stamp(time: int, sequence: int, data: bytes) -> bytes:
+    """A time [ns] and a sequence number before some bytes."""
+    return _STAMP.pack(time, sequence) + data
+
+
+def unstamp(message: bytes) -> tuple[int, int, bytes]:
+    """The inverse of `stamp`."""
+    return *_STAMP.unpack_from(message), message[_STAMP.size :]
+
+
+def text(**fields: Any) -> bytes:
+    """Plain values as bytes for a mailbox of text."""
+    return json.dumps(fields).encode()

@@ -1,0 +1,193 @@
+"""The process that owns one robot: it ticks the driver in real time and follows what the control process left in memory.
+
+It needs nobody. Without commands the driver holds and damps by itself; without any sign of a control process for
+`ABANDONED` seconds, or on SIGTERM, the robot parks and the process ends. Everything but rendering and the watch over stops
+while parking happens on the main thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from robots.body_layout import (
+    BODY_PID, BODY_TIME, CLIP, CONTROL_TIME, MODE, READY, STOPS, Files, Layout, stamp, text, unstamp,
+)
+from robots.driver import Driver, Health, RobotError, Stop
+from robots.registry import make_driver
+from robots.shared_memory import Region
+
+log = logging.getLogger("robots.body")
+
+ABANDONED = 10.0  # s
+WAKE = 0.002  # s between turns of the loop
+CATCH_UP = 0.02  # s of the robot's clock that a late turn makes up for; what is beyond is an overrun
+PUBLISH, REPORT = 0.005, 0.1  # s of the robot's clock between readings, s between health reports
+
+
+class Pace:
+    """How many ticks of `period` seconds are due; lateness beyond `CATCH_UP` is given up and counted in `overruns`."""
+
+    def __init__(self, period: float, speed: float) -> None:
+        self._period, self._most = period / speed, max(1, round(CATCH_UP / period))
+        self._next = time.monotonic()
+        self.overruns = 0
+
+    def due(self) -> int:
+        """Ticks to do now; they count as done."""
+        late = int((time.monotonic() - self._next) / self._period)
+        if (lost := late - self._most) > 0:
+            self.overruns += lost
+            self._next += lost * self._period
+        ticks = min(late, self._most)
+        self._next += ticks * self._period
+        return ticks
+
+
+class BodyProcess:
+    """One driver and the memory it is commanded through."""
+
+    def __init__(self, driver: Driver, region: Region, layout: Layout, speed: float) -> None:
+        self._driver, self._region, self._layout, self._speed = driver, region, layout, speed
+        self._stopped = [0] * (len(Stop) + 1)
+        self._order = self._command = 0
+        self._sequence = -1
+        self._published = self._reported = 0.0
+        self._last_report: Health | None = None
+        self._leaving = threading.Event()
+        self._pace = Pace(1 / driver.spec.inner_hz, speed)
+
+    def leave(self) -> None:
+        """Park and end; from a signal handler."""
+        self._leaving.set()
+
+    def run(self) -> None:
+        """Until told to leave, or abandoned."""
+        words = self._region.words
+        self._answer(0)
+        words[CONTROL_TIME] = time.monotonic_ns()
+        while not self._leaving.is_set() and (time.monotonic_ns() - int(words[CONTROL_TIME])) * 1e-9 < ABANDONED:
+            self._obey_stops()
+            self._obey_order()
+            self._follow_command()
+            for _ in range(self._pace.due()):
+                self._driver.tick()
+            self._publish()
+            words[READY] = 1
+            time.sleep(WAKE / max(1.0, self._speed))
+        words[READY] = 0
+        self._park()
+
+    def _park(self) -> None:
+        """Disconnects the driver, while a thread goes on passing stops to it."""
+        watch = threading.Thread(target=self._watch_stops, daemon=True)
+        self._leaving.clear()
+        watch.start()
+        try:
+            self._driver.disconnect()
+        finally:
+            self._leaving.set()
+            watch.join()
+
+    def _watch_stops(self) -> None:
+        while not self._leaving.wait(WAKE):
+            self._obey_stops()
+
+    def _obey_stops(self) -> None:
+        words = self._region.words
+        words[BODY_TIME] = time.monotonic_ns()
+        for level in Stop:
+            if (asked := int(words[STOPS + level])) != self._stopped[level]:
+                self._stopped[level] = asked
+                self._driver.stop(level)
+
+    def _obey_order(self) -> None:
+        message = self._region.boxes["order"].read()
+        if message is None or message[0] == self._order:
+            return
+        self._order, order = message[0], json.loads(message[1])
+        try:
+            if order["verb"] == "arm":
+                self._driver.arm()
+            elif order["verb"] == "attach":
+                self._driver.stop(Stop.DAMP)
+            elif order["verb"] == "clear_fault":
+                self._driver.clear_fault(order["token"])
+        except RobotError as error:
+            self._answer(order["number"], type(error).__name__, str(error))
+        else:
+            self._report(self._driver.health())
+            self._answer(order["number"])
+
+    def _answer(self, number: int, error: str = "", why: str = "") -> None:
+        self._region.boxes["answer"].write(text(number=number, error=error, text=why))
+
+    def _follow_command(self) -> None:
+        message = self._region.boxes["command"].read()
+        if message is None or message[0] == self._command:
+            return
+        self._command, (sent, _, data) = message[0], unstamp(message[1])
+        if (time.monotonic_ns() - sent) * 1e-9 * self._speed <= self._driver.spec.command_ttl:
+            applied = self._driver.command(self._layout.action.unpack(data)["action"])
+            self._region.words[CLIP] = int(applied.clip)
+
+    def _publish(self) -> None:
+        now, health = time.monotonic(), self._driver.health()
+        last = self._last_report
+        if last is None or (health.mode, health.fault) != (last.mode, last.fault) or now - self._reported >= REPORT:
+            self._report(health)
+        if now - self._published >= PUBLISH / self._speed:
+            self._published = now
+            self._show(health)
+
+    def _show(self, health: Health) -> None:
+        signals = self._driver.read()
+        if signals.sequence == self._sequence:
+            return
+        self._sequence = signals.sequence
+        captured = time.monotonic_ns() - round(health.link_age / self._speed * 1e9)
+        boxes = self._region.boxes
+        if self._layout.images.size:
+            boxes["images"].write(self._layout.images.pack(signals.values))
+        boxes["vectors"].write(stamp(captured, signals.sequence, self._layout.vectors.pack(signals.values)))
+
+    def _report(self, health: Health) -> None:
+        self._reported, self._last_report = time.monotonic(), health
+        self._region.boxes["health"].write(text(
+            mode=int(health.mode), fault=health.fault, link_age=health.link_age, ticks=health.ticks,
+            overruns=self._pace.overruns, gauges=dict(health.gauges)))
+        self._region.words[MODE] = int(health.mode)
+
+
+def main(settings: Mapping[str, Any]) -> None:
+    """Own the robot that the settings of a Body describe, until it is told to leave or abandoned."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    files = Files(settings["name"])
+    lock = files.take(files.body_lock)
+    if lock is None:
+        raise SystemExit(f"{settings['name']}: another body process owns this robot")
+    driver = make_driver(settings["driver"], settings["options"], settings["control_hz"], settings["seed"])
+    layout = Layout(driver.spec)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()} {layout.digest(settings)}".encode(), 0)
+    region = layout.open(files, create=True)
+    region.words[BODY_PID] = os.getpid()
+    driver.keep_pace(settings["speed"])
+    driver.connect()
+    body = BodyProcess(driver, region, layout, settings["speed"])
+    signal.signal(signal.SIGTERM, lambda *_: body.leave())
+    try:
+        body.run()
+    except Exception:
+        log.exception("the body's loop ended; the robot is damped")
+        driver.stop(Stop.DAMP)
+        driver.disconnect()
+        raise SystemExit(1) from None
+    finally:
+        files.region.unlink(missing_ok=True)
