@@ -176,8 +176,10 @@ def room_for(file_bytes):
 def test_a_full_disk_is_named_and_the_log_takes_more_once_there_is_room(tmp_path):
     with ChunkLog.open(tmp_path, SCHEMA) as log:
         fill(log, A, 3)
-        with room_for(newest(tmp_path).stat().st_size + 100), pytest.raises(DiskFull, match="free some space"):
+        size = newest(tmp_path).stat().st_size
+        with room_for(size + 100), pytest.raises(DiskFull, match="free some space"):
             log.append(chunk(A, 3))
+        assert newest(tmp_path).stat().st_size == size
         assert log.inserted == 15
         fill(log, A, 2)
         assert len(log.sync()) == 5
