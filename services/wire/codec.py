@@ -84,7 +84,7 @@ class _Plan:
             raise Malformed(f"{self.name}: fields are {type(values).__name__}, want a map")
         for name in values:
             if name not in self.fields and not newer:
-                raise BadField(f"{self.name}: unknown field {str(name)[:MAX_NAME]!r}")
+                raise BadField(f"{self.name}: unknown field {_short(name)}")
         for name, field in self.fields.items():
             if field.required and name not in values:
                 raise BadField(f"{self.name}.{name}: missing")
@@ -94,7 +94,7 @@ class _Plan:
 @cache
 def _plan(kind: type) -> _Plan:
     hints = get_type_hints(kind, include_extras=True)
-    plain = [f for f in fields(kind) if hints[f.name] is not Arrays and hints[f.name] != Arrays]
+    plain = [f for f in fields(kind) if hints[f.name] != Arrays]
     required = {f.name: f.default is MISSING and f.default_factory is MISSING for f in plain}
     return _Plan(kind, {name: _Field(check_for(hints[name]), required[name]) for name in required}, "arrays" in hints)
 
@@ -127,7 +127,7 @@ def _open(envelope: Frame) -> tuple[tuple[int, int], _Plan, Any, Any]:
     version = _version(content["v"])
     kind = message_types().get(content["t"]) if isinstance(content["t"], str) else None
     if kind is None:
-        raise UnknownMessage(f"no message is called {str(content['t'])[:MAX_NAME]!r}")
+        raise UnknownMessage(f"no message is called {_short(content['t'])}")
     return version, _plan(kind), content["f"], content["a"]
 
 
@@ -169,9 +169,9 @@ def _spec(spec: Any, where: str) -> tuple[str, np.dtype, tuple[int, ...]]:
         raise Malformed(f"{where}: an array is announced by [name, dtype, shape]")
     name, dtype, shape = spec
     if type(name) is not str or not 1 <= len(name) <= MAX_NAME:
-        raise BadField(f"{where}: an array's name has 1 to {MAX_NAME} characters, got {str(name)[:MAX_NAME]!r}")
+        raise BadField(f"{where}: an array's name has 1 to {MAX_NAME} characters, got {_short(name)}")
     if type(dtype) is not str or dtype not in DTYPES:
-        raise BadField(f"{where}.{name}: dtype {str(dtype)[:MAX_NAME]!r} is not one of {', '.join(DTYPES)}")
+        raise BadField(f"{where}.{name}: dtype {_short(dtype)} is not one of {', '.join(DTYPES)}")
     if type(shape) is not list or len(shape) > MAX_NDIM or not all(type(n) is int and 0 <= n < 2**32 for n in shape):
         raise BadField(f"{where}.{name}: a shape has at most {MAX_NDIM} axes of 0 to 2**32 - 1")
     return name, np.dtype(dtype), tuple(shape)
@@ -193,6 +193,11 @@ def _view(frame: Frame, dtype: np.dtype, shape: tuple[int, ...], where: str) -> 
         raise BadField(f"{where}: a bool is 0 or 1")
     array.flags.writeable = False
     return array
+
+
+def _short(value: Any) -> str:
+    """A foreign value for an error text: bounded, and never walked into."""
+    return repr(value[:MAX_NAME]) if type(value) is str else f"of type {type(value).__name__}"
 
 
 __all__ = ["MAX_FRAMES", "MAX_MESSAGE", "Frame", "WireError", "decode", "encode", "message_types"]

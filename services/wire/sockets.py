@@ -1,0 +1,364 @@
+"""Sockets that speak messages: a Server that binds, Clients that connect, a Publisher and a Subscriber for lossy telemetry.
+
+Nothing blocks but `receive` and `wait`, and those no longer than asked. Queues are short and named, a message is bounded
+over all its frames, bad frames are counted and answered, connections come back by themselves. Liveness is not a socket's
+business: libzmq's own heartbeats abort a slow receiver.
+
+A socket belongs to one thread; only `Wakeup.set` may be called from another. What was sent is not copied when it is
+large: its arrays must not change afterwards.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import math
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+
+from services.wire import codec
+from services.wire.errors import Malformed, NotLoopback, PortInUse, SocketError, TooLarge, WireError
+from services.wire.messages import Refused
+from services.wire.monitor import Link
+from services.wire.security import Security
+
+log = logging.getLogger(__name__)
+
+QUEUE = 64  # messages per peer and direction; delivery's window is shorter
+_VIEW_FROM = 8192  # bytes: smaller frames are copied out, so that they do not pin libzmq's receive buffer
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message and who sent it. `peer` addresses the answer; `user` is the authenticated name, empty without keys."""
+
+    peer: bytes
+    user: str
+    message: Any
+
+
+class _Socket:
+    """What all of them share. `refused` counts bad messages by kind of WireError."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.refused: Counter[str] = Counter()
+        self.socket: zmq.Socket
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close; what is still queued may leave for `linger_s` seconds while the context lives."""
+        self.socket.close(linger=int(linger_s * 1000))
+
+    def _send(self, message: Any, *prefix: bytes) -> bool:
+        frames = codec.encode(message)
+        if (total := sum(map(len, frames))) > self.limit:
+            raise TooLarge(f"{type(message).__name__} of {total} bytes: this port takes {self.limit}")
+        try:
+            self.socket.send_multipart([*prefix, *frames], zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError as error:
+            if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                return False
+            raise
+        return True
+
+    def _take(self) -> list[zmq.Frame] | None:
+        """The next message's frames, or None. Of a message without bounds only the first frame is kept."""
+        try:
+            frames = [self.socket.recv(zmq.NOBLOCK, copy=False)]
+        except zmq.Again:
+            return None
+        total = len(frames[0])
+        while self.socket.rcvmore:
+            frame = self.socket.recv(copy=False)
+            total += len(frame)
+            if len(frames) <= codec.MAX_FRAMES and total <= self.limit + 256:
+                frames.append(frame)
+            else:
+                frames = frames[:1]
+                total = self.limit + 257
+        return frames
+
+    def _decode(self, frames: list[zmq.Frame]) -> Any:
+        """The message, or the WireError that says why there is none (counted)."""
+        try:
+            if not frames:
+                raise Malformed("no frames, or more than this port takes")
+            return codec.decode([f.buffer if len(f) >= _VIEW_FROM else f.bytes for f in frames], self.limit)
+        except WireError as error:
+            self.refused[type(error).__name__] += 1
+            log.debug("refused a message: %s", error)
+            return error
+
+
+class _Bound(_Socket):
+    """A socket that services bind. `address` is the real one, with the port that was free where 0 was asked for."""
+
+    def __init__(self, kind: int, context: zmq.Context, address: str, limit: int, security: Security | None,
+                 bind_seconds: float, queue: int) -> None:
+        super().__init__(limit)
+        _check_loopback(address, security)
+        # libzmq asks one gate per context about keys, so a guarded socket has a context of its own.
+        self._own = zmq.Context() if security else None
+        self.socket = _configured((self._own or context).socket(kind), limit, queue)
+        self._gate = None
+        try:
+            self._gate = security.guard(self.socket) if security else None
+            self.address = _bind(self.socket, address, bind_seconds)
+        except BaseException:
+            self.close()
+            raise
+        self._guarded = security is not None
+
+    def close(self, linger_s: float = 0.0) -> None:
+        super().close(linger_s)
+        if self._gate:
+            self._gate.stop()
+        if self._own:
+            self._own.term()
+
+    def _user(self, frame: zmq.Frame) -> str:
+        return frame.get("User-Id") if self._guarded else ""
+
+
+class Server(_Bound):
+    """Answers many clients (ROUTER). Raises PortInUse after `bind_seconds`, NotLoopback, SecurityError."""
+
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
+                 bind_seconds: float = 5.0, queue: int = QUEUE) -> None:
+        super().__init__(zmq.ROUTER, context, address, limit, security, bind_seconds, queue)
+        # No ROUTER_HANDOVER: our clients let the server name them, and with it a stranger could take over a peer's replies.
+        self.socket.router_mandatory = True
+
+    def receive(self, timeout_s: float = 0.0) -> Received | None:
+        """The next good message within `timeout_s`, or None. Bad ones are counted and answered with Refused."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if (frames := self._take()) is not None:
+                message = self._decode(frames[1:])
+                if not isinstance(message, WireError):
+                    return Received(frames[0].bytes, self._user(frames[1]), message)
+                self.send(frames[0].bytes, Refused(message.code, str(message)))
+            left = deadline - time.monotonic()
+            if left <= 0 or frames is None and not wait([self], left):
+                return None
+
+    def send(self, peer: bytes, message: Any) -> bool:
+        """Queue a message for a peer; False where it is gone or its queue is full. Its arrays must not change any more."""
+        return self._send(message, peer)
+
+
+class Subscriber(_Bound):
+    """Hears every Publisher that connects (SUB). What it cannot take in time is lost."""
+
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
+                 bind_seconds: float = 5.0, queue: int = 1000) -> None:
+        super().__init__(zmq.SUB, context, address, limit, security, bind_seconds, queue)
+        self.socket.subscribe(b"")
+
+    def receive(self, timeout_s: float = 0.0) -> Received | None:
+        """The next good message within `timeout_s`, or None; `peer` is empty."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if (frames := self._take()) is not None and not isinstance(message := self._decode(frames), WireError):
+                return Received(b"", self._user(frames[0]), message)
+            left = deadline - time.monotonic()
+            if left <= 0 or frames is None and not wait([self], left):
+                return None
+
+
+class _Connecting(_Socket):
+    """A socket that connects to a service, and again after every loss. `address` may be changed by `connect_to`."""
+
+    def __init__(self, kind: int, context: zmq.Context, address: str, limit: int, security: Security | None,
+                 queue: int) -> None:
+        super().__init__(limit)
+        self.address = address
+        self._make = lambda: self._new(kind, context, limit, security, queue)
+        self._keys = security.name if security else ""
+        self._open()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection, handshake included, stands as far as is known now."""
+        self.attend()
+        return self.link.up
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection, in a sentence that names the way out; empty while there is one."""
+        self.attend()
+        return self.link.trouble
+
+    def wait_connected(self, timeout_s: float) -> None:
+        """Return once connected. Raises Unreachable with the likely cause after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not self.connected:
+            if (left := deadline - time.monotonic()) <= 0:
+                raise self.link.unreachable()
+            self.link.wait(left)
+
+    def connect_to(self, address: str) -> None:
+        """Talk to the service at `address` from now on; what was queued for the old one is dropped."""
+        if address != self.address:
+            self.close()
+            self.address = address
+            self._open()
+
+    def attend(self) -> float:
+        """Follow the connection's events; seconds until this wants to be called again. `wait`, `send`, `receive` do it."""
+        if self.link.update() <= 0:
+            self.close()
+            self._open(self.link)
+        return self.link.update()
+
+    def close(self, linger_s: float = 0.0) -> None:
+        self.socket.disable_monitor()
+        self.link.monitor.close(linger=0)
+        super().close(linger_s)
+
+    def _open(self, before: Link | None = None) -> None:
+        self.socket = self._make()
+        self.link = Link(self.socket, self.address, self._keys, before.trouble if before else "")
+        self.socket.connect(self.address)
+
+    @staticmethod
+    def _new(kind: int, context: zmq.Context, limit: int, security: Security | None, queue: int) -> zmq.Socket:
+        socket = _configured(context.socket(kind), limit, queue)
+        socket.immediate = True  # queue for connections that stand, not for a service that may never come
+        socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
+        if security:
+            security.identify(socket)
+        return socket
+
+
+class Client(_Connecting):
+    """Talks to one service (DEALER)."""
+
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
+                 queue: int = QUEUE) -> None:
+        super().__init__(zmq.DEALER, context, address, limit, security, queue)
+
+    def send(self, message: Any) -> bool:
+        """Queue a message; False where there is no connection or the queue is full. Its arrays must not change any more."""
+        self.attend()
+        return self._send(message)
+
+    def receive(self, timeout_s: float = 0.0) -> Any | None:
+        """The next good message within `timeout_s`, or None. Bad ones are counted."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self.attend()
+            if (frames := self._take()) is not None and not isinstance(message := self._decode(frames), WireError):
+                return message
+            left = deadline - time.monotonic()
+            if left <= 0 or frames is None and not wait([self], left):
+                return None
+
+
+class Publisher(_Connecting):
+    """Sends to the one Subscriber that binds `address` (PUB)."""
+
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
+                 queue: int = QUEUE) -> None:
+        super().__init__(zmq.PUB, context, address, limit, security, queue)
+
+    def send(self, message: Any) -> bool:
+        """Send, or lose it where nobody listens or the queue is full; False where that is known."""
+        return self.connected and self._send(message)
+
+
+class Wakeup:
+    """Ends another thread's `wait`, of which it is one entry."""
+
+    def __init__(self) -> None:
+        self.socket, self._end = os.pipe()
+        os.set_blocking(self.socket, False)
+        os.set_blocking(self._end, False)
+
+    def set(self) -> None:
+        """Make this readable; from any thread."""
+        try:
+            os.write(self._end, b"\0")
+        except BlockingIOError:
+            pass  # full of wake-ups already
+
+    def clear(self) -> None:
+        """Make this unreadable again; call it before looking at what was handed over, so that nothing is missed."""
+        try:
+            while os.read(self.socket, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        os.close(self.socket)
+        os.close(self._end)
+
+
+def wait(entries: Sequence[Any], timeout_s: float) -> list[Any]:
+    """Those of `entries` that have something to receive, as soon as one has, else [] after `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    connecting = [entry for entry in entries if isinstance(entry, _Connecting)]
+    while True:
+        patience = min((entry.attend() for entry in connecting), default=math.inf)
+        left = max(0.0, deadline - time.monotonic())
+        poller = zmq.Poller()
+        for entry in entries:
+            poller.register(entry.socket, zmq.POLLIN)
+        for entry in connecting:
+            poller.register(entry.link.monitor, zmq.POLLIN)
+        events = dict(poller.poll(math.ceil(min(left, patience) * 1000)))
+        ready = [entry for entry in entries if entry.socket in events]
+        if ready or time.monotonic() >= deadline:
+            return ready
+
+
+def _configured(socket: zmq.Socket, limit: int, queue: int) -> zmq.Socket:
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = queue
+    socket.maxmsgsize = limit  # per frame; the sum is bounded where frames are taken
+    socket.handshake_ivl = 5000
+    socket.tcp_keepalive, socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 1, 10, 5, 3
+    return socket
+
+
+def _check_loopback(address: str, security: Security | None) -> None:
+    """Raises NotLoopback where strangers could reach a socket without keys, SocketError for what is no address."""
+    match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:]+):(\d+|\*)", address)
+    if not match and not address.startswith(("inproc://", "ipc://")):
+        raise SocketError(f"{address}: not an address; want tcp://HOST:PORT")
+    if security or not match or _is_loopback(match[1]):
+        return
+    raise NotLoopback(f"{address}: without keys a service may only bind to loopback; set network.host=127.0.0.1, or make "
+                      f"keys (`daydreamer keys new NAME`) and set network.keys")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind(socket: zmq.Socket, address: str, seconds: float) -> str:
+    """Bind, waiting for a port that a killed predecessor has not let go of yet; returns the real address."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.bind(address)
+            return socket.last_endpoint.decode()
+        except zmq.ZMQError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise SocketError(f"{address}: cannot bind there: {error.strerror}; check network.host and network.port") from error
+            if time.monotonic() >= deadline:
+                raise PortInUse(f"{address}: another process holds this port; end it, or choose others with "
+                                f"`--set network.port=...` (0: free ones)") from error
+        time.sleep(0.05)  # there is no event for a port that becomes free
