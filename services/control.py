@@ -5,7 +5,7 @@ repeat the last one, record the step. A step is handed over one period later, be
 episode goes on. Whatever keeps the robot from collecting (disarmed, paused, a fault, an unreadable observation, a full
 spool, a lost link) closes the episode; the next recorded step begins one.
 
-One thread calls `connect`, `tick` and `finish`; `orders` is filled from any.
+One thread calls `connect`, `tick` and `finish`; `order` is called from any.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from robots.driver import Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotError, Signals, Stop
+from robots.driver import Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotError, Signals, StaleState, Stop
 from robots.task import Outcome, Task
 from services.conversation import Decision
 from services.exploration import Explorer
-from services.node import Node
 from services.wire.messages import Order
+
+if TYPE_CHECKING:
+    from services.node import Node
 
 EXPLORED, HELD = -1, -2  # weights_version of steps that no weights chose
 BLIND = 1.0  # seconds of unreadable observations after which the robot is stopped for an operator to look
@@ -71,7 +73,7 @@ class Control:
         self._explorer, self._keys, self._deadline, self._now = explorer, tuple(keys), deadline, now
         space = body.spec.action_space
         self._nothing = np.zeros(space.shape, space.dtype)
-        self.orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
         self.stopping = threading.Event()
         self._paused = ""
         self._stream = b""
@@ -79,19 +81,20 @@ class Control:
         self._first = True
         self._pending: Step | None = None
         self._held: Choice | None = None
-        self._fresh = (-1, 0)  # sequence of the newest reading, and when it was first seen
+        self._previous = self._nothing
         self._blind_since: int | None = None
 
     def connect(self) -> bool:
         """Reach the body; a body reached anew is a new stream. False where it cannot be reached now."""
         try:
             self._body.connect()
-        except LinkLost as error:
-            self._say("starting", f"no body: {error}")
+        except RobotError as error:
+            if not error.recoverable:
+                raise
+            self._say("starting", str(error))
             return False
         self._stream = os.urandom(16)
         self._policy.begin(self._stream)
-        self._fresh = (-1, self._now())
         return True
 
     def tick(self) -> bool:
@@ -103,7 +106,7 @@ class Control:
             self._report(health)
             if state := self._obstacle(signals, health, start):
                 self._say(*state)
-                self._rest(health)
+                self._rest()
             else:
                 self._say("armed")
                 self._act(signals, start)
@@ -112,8 +115,24 @@ class Control:
             log.warning("body lost: %s", error)
             self._node.count("robot_link_losses_total")
             self._interrupt()
-            self._say("starting", f"body lost: {error}")
+            self._say("starting", str(error))
             return False
+        except StaleState as error:
+            self._interrupt()
+            self._say("waiting", str(error))
+            return True
+
+    def order(self, order: Order) -> None:
+        """Take an order; what must not wait for the loop is done at once, the rest in the next period."""
+        match order.order:
+            case "estop":
+                self._body.stop(Stop.ESTOP)
+                self._node.order_done(order.number, True, "stopped; look at the robot, then clear the fault")
+            case "stop":
+                self.stopping.set()
+                self._node.order_done(order.number, True, "stopping")
+            case _:
+                self._orders.put(order)
 
     def finish(self) -> None:
         """Close the episode and bring the robot to rest: hold, park, let go."""
@@ -122,8 +141,8 @@ class Control:
         self._body.disconnect()
 
     def _obey(self) -> None:
-        while not self.orders.empty():
-            order = self.orders.get()
+        while not self._orders.empty():
+            order = self._orders.get()
             try:
                 self._node.order_done(order.number, True, self._carry_out(order))
             except (RobotError, ValueError) as error:
@@ -144,15 +163,13 @@ class Control:
                 self._paused = ""
             case "clear_fault":
                 self._body.clear_fault(order.token)
-            case "stop":
-                self.stopping.set()
             case unknown:
                 raise ValueError(f"order {unknown!r}: robots know arm, disarm, pause, resume, stop, estop and clear_fault")
         return order.order
 
     def _obstacle(self, signals: Signals, health: Health, now: int) -> tuple[str, str] | None:
         """The state and its reason where no step can be collected in this period."""
-        unreadable = self._unreadable(signals, now)
+        unreadable = self._unreadable(signals, health, now)
         if health.mode == Mode.FAULT:
             return "fault", health.fault
         if self._paused:
@@ -165,34 +182,33 @@ class Control:
             return "waiting", self._sink.trouble
         return None
 
-    def _unreadable(self, signals: Signals, now: int) -> str:
-        """Why this reading cannot be acted on. Readings that stay so are a fault."""
-        if signals.sequence != self._fresh[0]:
-            self._fresh = signals.sequence, now
+    def _unreadable(self, signals: Signals, health: Health, now: int) -> str:
+        """Why this reading cannot be acted on. Values that stay not finite are a fault."""
         bad = [name for name, value in signals.values.items() if not np.isfinite(value).all()]
-        why = ""
-        if bad:
-            why = f"observation {', '.join(bad)}: not finite"
-            self._node.count("robot_bad_observations_total")
-        elif (now - self._fresh[1]) / 1e9 > self._body.spec.command_ttl:
-            why = f"no new reading for {(now - self._fresh[1]) / 1e9:.1f} s"
-        self._blind_since = (self._blind_since or now) if bad else None
-        if bad and (now - self._blind_since) / 1e9 > BLIND:
+        if not bad:
+            self._blind_since = None
+            return f"robot not heard for {health.link_age:.1f} s" if health.link_age > self._body.spec.command_ttl else ""
+        self._node.count("robot_bad_observations_total")
+        self._blind_since = self._blind_since or now
+        why = f"observation {', '.join(bad)}: not finite"
+        if (now - self._blind_since) / 1e9 > BLIND and health.mode != Mode.FAULT:
             log.error("%s for %g s: stopped", why, BLIND)
             self._body.stop(Stop.ESTOP)
         return why
 
-    def _rest(self, health: Health) -> None:
+    def _rest(self) -> None:
+        """Stay where it is; a robot that is not armed rests by itself."""
         self._interrupt()
-        if health.mode == Mode.ARMED:
-            self._body.stop(Stop.HOLD)
+        self._body.stop(Stop.HOLD)
 
     def _act(self, signals: Signals, start: int) -> None:
         if self._first:
             self._task.reset()
         outcome = self._task.score(signals.values)
         if not np.isfinite(outcome.reward):
-            raise FloatingPointError(f"the task's reward is {outcome.reward} for finite signals")
+            self._node.count("robot_bad_observations_total")
+            self._say("waiting", f"the task's reward is {outcome.reward}")
+            return self._rest()
         if (choice := self._choose(signals, start)) is None:
             self._body.stop(Stop.HOLD)
             return

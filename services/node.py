@@ -26,8 +26,8 @@ import zmq
 
 from services.metrics import Metrics
 from services.wire import sockets
-from services.wire.liveness import ClockOffset
-from services.wire.messages import (Heartbeat, HeartbeatReply, Hello, Order, OrderDone, Refused, Telemetry, Welcome)
+from services.wire.messages import (LIMITS, Heartbeat, HeartbeatReply, Hello, Order, OrderDone, Refused, Telemetry,
+                                    Welcome)
 from services.wire.security import Security
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 BEAT = 0.5  # seconds between heartbeats, and between reports
 SILENCE = 3.0  # seconds without an answer after which the node says Hello again
+REMEMBERED = 64  # orders
+LAST_WORDS = 0.5  # seconds in which the last report may still leave
 LISTEN = 0.1  # seconds between looks at what other threads want to send
 
 log = logging.getLogger(__name__)
@@ -48,9 +50,9 @@ def control_address(config: Config) -> str:
 class Node:
     """One service or robot of a run, seen from inside.
 
-    `addresses`: what the service binds, by port name (messages.py). `on_order` is called on the node's thread with each
-    order and must not block; answer with `order_done`. `control`: the coordinator's address, where it is not the config's.
-    `refused` is set when the coordinator does not accept this node: its `text` names the way out.
+    `addresses`: what the service binds, by port name (messages.py). `on_order` (also to be set before `start`) is called on the
+    node's thread with each order and must not block; answer with `order_done`. `control`: the coordinator's address, where it is not the config's.
+    An order that is repeated is answered again, not carried out again. `refused` is set when the coordinator does not accept this node: its `text` names the way out.
     """
 
     def __init__(self, kind: str, name: str, config: Config, context: zmq.Context, addresses: Mapping[str, str] | None = None,
@@ -61,12 +63,13 @@ class Node:
         self.addresses = dict(addresses or {})
         self.metrics = metrics or Metrics(kind, name)
         self.refused: Refused | None = None
-        self._run, self._context, self._on_order = config.name, context, on_order
+        self._run, self._context = config.name, context
+        self.on_order = on_order
         self._control = control or control_address(config)
         self._security = Security.load(config.network.keys) if config.network.keys else None
         self._known: dict[str, str] = {}
         self._outgoing: queue.SimpleQueue[OrderDone] = queue.SimpleQueue()
-        self._clock = ClockOffset()
+        self._orders: dict[int, OrderDone | None] = {}  # the last ones, with the answer where there is one
         self._heard = self._greeted = -math.inf
         self._said: tuple[str, dict[str, str]] | None = None
         self._stop = threading.Event()
@@ -108,10 +111,11 @@ class Node:
 
     def order_done(self, number: int, ok: bool, detail: str = "") -> None:
         """Answer an order."""
-        self._outgoing.put(OrderDone(number, ok, detail))
+        self._orders[number] = OrderDone(number, ok, detail)
+        self._outgoing.put(self._orders[number])
 
     def _work(self) -> None:
-        client = sockets.Client(self._context, self._control, security=self._security)
+        client = sockets.Client(self._context, self._control, limit=LIMITS["control"], security=self._security)
         publisher: sockets.Publisher | None = None
         published = ""
         beat = 0.0
@@ -129,14 +133,14 @@ class Node:
                     self._report(client, publisher)
             self._report(client, publisher)
         finally:
-            client.close()
+            client.close(LAST_WORDS)
             if publisher:
-                publisher.close()
+                publisher.close(LAST_WORDS)
 
     def _new_publisher(self, old: sockets.Publisher | None, address: str) -> sockets.Publisher:
         if old:
             old.close()
-        return sockets.Publisher(self._context, address, security=self._security)
+        return sockets.Publisher(self._context, address, limit=LIMITS["telemetry"], security=self._security)
 
     def _report(self, client: sockets.Client, publisher: sockets.Publisher | None) -> None:
         now = time.monotonic()
@@ -162,7 +166,7 @@ class Node:
             case HeartbeatReply(known=False):
                 self._greet(client)
             case HeartbeatReply():
-                self._probe(message)
+                self.observe("control_round_trip_seconds", (time.monotonic_ns() - message.time) / 1e9)
                 self._learn(message.addresses)
             case Order():
                 self._obey(message)
@@ -173,16 +177,17 @@ class Node:
                 log.warning("%s: unexpected %s from the coordinator", self.name, type(message).__name__)
 
     def _obey(self, order: Order) -> None:
-        if self._on_order:
-            self._on_order(order)
+        if order.number in self._orders:
+            if (answer := self._orders[order.number]) is not None:
+                self._outgoing.put(answer)
+            return
+        self._orders[order.number] = None
+        for number in list(self._orders)[:-REMEMBERED]:
+            del self._orders[number]
+        if self.on_order:
+            self.on_order(order)
         else:
             self.order_done(order.number, False, f"{self.kind} {self.name} takes no orders")
-
-    def _probe(self, reply: HeartbeatReply) -> None:
-        now = time.monotonic_ns()
-        self._clock.probe(reply.time, reply.coordinator_time, reply.coordinator_time, now)
-        self.observe("control_round_trip_seconds", (now - reply.time) / 1e9)
-        self.gauge("clock_offset_seconds", self._clock.offset / 1e9)
 
     def _learn(self, addresses: Mapping[str, str]) -> None:
         """A service that binds every interface is where the coordinator is: that host is the one this node can reach."""

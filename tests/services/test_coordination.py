@@ -90,9 +90,9 @@ def test_a_robot_that_comes_late_has_no_reward_in_the_minutes_before():
 
 def test_a_ledger_goes_on_after_a_kill_and_does_not_count_the_night_between_two_runs(tmp_path):
     path = tmp_path / "coordinator.json"
-    ledger_with(100, 50, 70).save(path, wall=1000, now=70, ended=False)
+    ledger_with(100, 50, 70, ledger_with(0, 0, 1)).save(path, wall=1000, now=70, ended=False)
     assert Ledger.load(path, wall=1003, now=5).seconds(6) == pytest.approx(70 + 3 + 1)
-    ledger_with(100, 50, 70).save(path, wall=1000, now=70, ended=True)
+    ledger_with(100, 50, 70, ledger_with(0, 0, 1)).save(path, wall=1000, now=70, ended=True)
     again = Ledger.load(path, wall=40000, now=5)
     assert again.seconds(5) == 70
     assert again.summary(5)["steps"] == 100
