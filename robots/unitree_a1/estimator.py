@@ -15,7 +15,7 @@ from robots.unitree_a1.anatomy import feet
 GRAVITY = 9.81
 CONTACT = 20.0  # N: DayDreamer's threshold on the A1's foot force
 PULL = 0.05  # s: time constant towards the odometry of the standing feet
-DECAY = 2.0  # s: without any foot on the ground nothing but drift is left to integrate
+DECAY = 0.5  # s: without a foot on the ground the estimate goes back to rest
 
 
 def up(quaternion: np.ndarray) -> np.ndarray:

@@ -1,0 +1,160 @@
+"""Is the double the robot that the figures describe? Physics alone, in virtual time."""
+
+import mujoco
+import numpy as np
+import pytest
+
+from robots.unitree_a1 import anatomy
+from robots.unitree_a1.double import A1Double
+from robots.unitree_a1.link import LowCommand
+
+LIMP = LowCommand(np.zeros(12), np.zeros(12), np.zeros(12))
+
+
+def hold(angles):
+    return LowCommand(np.asarray(angles, float), anatomy.KP, anatomy.KD)
+
+
+def settle(double, command, seconds):
+    for _ in range(round(seconds * 1000)):
+        state = double.exchange(command)
+    return state
+
+
+def energy(double):
+    mujoco.mj_energyPos(double.model, double.data)
+    mujoco.mj_energyVel(double.model, double.data)
+    return double.data.energy.sum()
+
+
+@pytest.fixture(scope="module")
+def double():
+    return A1Double("stand")
+
+
+def test_masses_ranges_and_gravity_are_those_of_the_robot(double):
+    assert double.model.body_mass.sum() == pytest.approx(12.45, abs=0.01)
+    assert np.allclose(double.model.jnt_range[1:], np.stack([anatomy.LOWER, anatomy.UPPER], 1))
+    assert double.model.dof_damping.max() <= 0.1
+    assert double.model.opt.timestep == 0.001
+
+
+def test_it_stands_on_its_own_position_loop_for_a_minute(double):
+    double.open()
+    state = settle(double, hold(anatomy.STAND), 60)
+    assert 0.25 < double.data.qpos[2] < 0.30  # legs of 2 x 0.2 m, knees bent
+    assert np.abs(state.q - anatomy.STAND).max() < 0.1  # it sags into the springs of Kp 80, not more
+    assert state.foot_force.sum() == pytest.approx(12.45 * 9.81, rel=0.1)
+    assert np.abs(state.dq).max() < 0.01 and np.hypot(*double.data.qpos[:2]) < 0.05
+
+
+def test_it_falls_like_a_stone(double):
+    double.open()
+    double.data.qpos[2] = 10.0
+    state = settle(double, LIMP, 0.5)
+    assert double.data.qvel[2] == pytest.approx(-9.81 * 0.5, rel=0.02)
+    assert np.linalg.norm(state.acceleration) < 0.5  # weightless
+
+
+def test_nothing_but_the_motors_brings_energy_in(double):
+    double.open()
+    double.data.qvel[6:] = np.random.default_rng(0).normal(0, 3, 12)
+    levels = []
+    for _ in range(2000):
+        double.exchange(LIMP)
+        levels.append(energy(double))
+    assert max(np.diff(levels)) < 0.05  # joules; contact springs give back at most what they took
+    assert levels[-1] < levels[0]
+
+
+def test_torque_and_speed_limits_hold_under_an_impossible_command(double):
+    double.open()
+    double.data.qpos[2] = 10.0
+    rng = np.random.default_rng(0)
+    fastest, before = 0.0, np.zeros(12)
+    for tick in range(2000):
+        if tick % 100 == 0:
+            wanted = rng.uniform(-10, 10, 12)
+        state = double.exchange(hold(wanted))
+        assert np.abs(state.tau).max() <= anatomy.TORQUE
+        beyond = np.abs(before) > anatomy.SPEED
+        assert (state.tau * before <= 0)[beyond].all()  # faster than the motor turns, it only brakes
+        fastest, before = max(fastest, np.abs(state.dq).max()), state.dq
+    assert fastest > anatomy.SPEED  # else nothing was tested
+
+
+@pytest.mark.parametrize("pose, height", [("stand", 0.28), ("belly", 0.10), ("back", 0.06), ("side", 0.13)])
+def test_a_pose_is_put_down_on_the_floor_and_stays(pose, height):
+    double = A1Double(pose)
+    start = double.open()
+    state = settle(double, hold(start.q), 3)
+    assert double.data.qpos[2] == pytest.approx(height, abs=0.03)
+    assert np.abs(double.data.qvel).max() < 0.05
+    before, after = (np.array(s.quaternion) for s in (start, state))
+    if pose != "side":  # a robot on its side may lean on its legs
+        assert abs(before @ after) > 0.98
+
+
+def test_random_poses_depend_on_the_seed_alone_and_never_start_in_the_floor():
+    double = A1Double("random", seed=1)
+    poses = [double.open().q for _ in range(10)]
+    double.reseed(1)
+    assert all(np.array_equal(double.open().q, pose) for pose in poses)
+    for _ in range(10):
+        double.open()
+        assert not [c for c in double.data.contact if c.dist < -0.003 and 0 in (c.geom1, c.geom2)]
+
+
+def test_a_push_moves_it_and_ends(double):
+    double.open()
+    settle(double, hold(anatomy.STAND), 1)
+    double.push(np.array([0, 60.0, 0]), 0.2)
+    settle(double, hold(anatomy.STAND), 0.2)
+    assert double.true_velocity()[1] > 0.1
+    settle(double, hold(anatomy.STAND), 2)
+    assert not double.data.xfrc_applied.any() and np.abs(double.true_velocity()).max() < 0.05
+
+
+def test_noise_is_as_large_as_asked_and_latency_as_long():
+    still = A1Double("belly", noise=1.0, seed=3)
+    still.open()
+    readings = np.array([still.exchange(hold(anatomy.FOLDED)).gyro for _ in range(3000)][1000:])
+    assert readings.std(0) == pytest.approx(0.02, rel=0.1)
+    prompt, late = A1Double("stand"), A1Double("stand", latency=0.02)
+    prompt.open(), late.open()
+    seen = [(prompt.exchange(LIMP).q, late.exchange(LIMP).q) for _ in range(100)]
+    assert np.array_equal(seen[79][0], seen[99][1])
+
+
+def test_payload_makes_it_sag_and_a_slippery_floor_lets_it_slide():
+    light, heavy = A1Double("stand"), A1Double("stand", payload=5)
+    for double in (light, heavy):
+        double.open()
+        settle(double, hold(anatomy.STAND), 2)
+    assert heavy.data.qpos[2] < light.data.qpos[2] - 0.003
+    slid = []
+    for friction in (0.8, 0.05):
+        double = A1Double("stand", friction=friction)
+        double.open()
+        settle(double, hold(anatomy.STAND), 1)
+        double.push(np.array([30.0, 0, 0]), 0.3)
+        settle(double, hold(anatomy.STAND), 1)
+        slid.append(double.data.qpos[0])
+    assert slid[1] > slid[0] + 0.05
+
+
+def test_the_kinematics_are_those_of_the_model(double):
+    double.open()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        double.data.qpos[:7] = [0, 0, 1, 1, 0, 0, 0]
+        double.data.qpos[7:] = rng.uniform(anatomy.LOWER, anatomy.UPPER)
+        double.data.qvel[:6], double.data.qvel[6:] = 0, rng.normal(0, 3, 12)
+        mujoco.mj_forward(double.model, double.data)
+        positions, velocities = anatomy.feet(double.data.qpos[7:], double.data.qvel[6:])
+        for leg, name in enumerate(anatomy.LEGS):
+            site = double.model.site(f"{name}_foot").id
+            out = np.zeros(6)
+            mujoco.mj_objectVelocity(double.model, double.data, mujoco.mjtObj.mjOBJ_SITE, site, out, 0)
+            assert np.allclose(positions[leg], double.data.site_xpos[site] - [0, 0, 1], atol=1e-9)
+            assert np.allclose(velocities[leg], out[3:], atol=1e-9)
