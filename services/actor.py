@@ -6,32 +6,24 @@ another. Ray carries nothing else. Nothing is retried by Ray: a dead actor stays
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
+from services import logs
+from services.roles import Service
 from services.supervisor import Ended
 
 PING = 0.5  # seconds between two questions for a sign of life
-LOG_BYTES, LOGS_KEPT = 4 << 20, 3
 
 log = logging.getLogger(__name__)
-
-
-class Service(Protocol):
-    """What an actor runs."""
-
-    def run(self, stop: threading.Event) -> None:
-        """Serve until `stop`."""
 
 
 @ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1})
@@ -43,7 +35,7 @@ class ServiceActor:
 
     def run(self, name: str, build: Callable[[], Service], log_file: Path) -> Ended:
         """Run the service until it ends, however it ends."""
-        log_to(log_file)
+        logs.into(log_file)
         log.info("%s begins as process %d", name, os.getpid())
         try:
             build().run(self._stop)
@@ -114,14 +106,3 @@ def is_refusal(error: BaseException) -> bool:
     """Whether a person has to mend something: our own typed errors say so, unless they are marked recoverable."""
     ours = type(error).__module__.partition(".")[0] in ("daydreamer", "robots", "services")
     return ours and not getattr(error, "recoverable", False)
-
-
-def log_to(file: Path) -> None:
-    """Send this process's logging, and the stacks of a fatal signal, into a file that rotates."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(file, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    faulthandler.enable(open(file, "a", encoding="utf-8"))  # noqa: SIM115  stays open as long as the process lives

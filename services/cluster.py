@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from services import roles
+from services import logs, roles
 from services.config import PORTS, Config
 from services.node import Node
 from services.roles import Role, Service
@@ -42,6 +42,7 @@ PATIENCE = {"robot": 30.0, "learner": 60.0, "policy": 10.0, "replay": 20.0, "coo
 ANY_CLUSTER = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray prints nothing into the terminal; what happens is in our logs and in its own
 }
 LOCAL_CLUSTER = ANY_CLUSTER | {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everything of Ray binds to loopback, on Linux too
@@ -50,7 +51,7 @@ LOCAL_CLUSTER = ANY_CLUSTER | {
 }
 
 log = logging.getLogger(__name__)
-Build = Callable[[Role, Config, RunFolder], Service]
+Build = Callable[[Role, Config, RunFolder, str], Service]
 
 
 class Cluster:
@@ -75,6 +76,7 @@ class Cluster:
         self._node: Node | None = None
         self._context = zmq.Context()
         self._connected = False
+        self._log: logging.Handler | None = None
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -84,6 +86,7 @@ class Cluster:
     def start(self) -> None:
         """Start everything. Raises PortInUse, ServiceRefused when Ray cannot run here; see also `failure`."""
         self.config = with_ports(self.config)
+        self._log = logs.into(self._folder.logs / "supervisor.log")
         self._connect()
         self._node = Node("supervisor", "supervisor", self.config, self._context).start()
         self._node.state = "running"
@@ -117,12 +120,15 @@ class Cluster:
         if self._node:
             self._node.close()
             self._node = None
-        self._context.term()
+        self._context.destroy(linger=0)
         if self._connected:
             import ray
 
             ray.shutdown()
             self._connected = False
+        if self._log:
+            logs.leave(self._log)
+            self._log = None
         return late
 
     def _connect(self) -> None:
@@ -144,7 +150,7 @@ class Cluster:
 
     def _launch(self, name: str, role: Role) -> Launch:
         """How to start one service: as an actor with a new name each time, since Ray frees the old one late."""
-        build = functools.partial(self._build, role, self.config, self._folder)
+        build = functools.partial(self._build, role, self.config, self._folder, self._control())
         log_file = self._folder.logs.resolve() / f"{name}.log"
 
         def launch(starts: int) -> ActorProcess:
@@ -157,6 +163,13 @@ class Cluster:
             return ActorProcess(name, build, log_file, options)
 
         return launch
+
+    def _control(self) -> str:
+        """The coordinator's address for services on other nodes; "" where the config's will do."""
+        import ray
+
+        host, port = self.config.network.host, self.config.network.port
+        return f"tcp://{ray.util.get_node_ip_address()}:{port}" if self._address and host in ("0.0.0.0", "*") else ""
 
     def _gpus(self, role: Role) -> float:
         """A share of a GPU for those who want one, where there is one."""
