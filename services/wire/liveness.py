@@ -43,7 +43,7 @@ class Liveness:
         return self._become(name, Life.ALIVE, silence)
 
     def poll(self, now: float) -> list[Changed]:
-        """What silence changed."""
+        """What silence changed since the last call."""
         return [change for name in self._heard for change in self._become(name, self._life_at(name, now), self.age(name, now))]
 
     def forget(self, name: str) -> None:
@@ -51,9 +51,9 @@ class Liveness:
         self._heard.pop(name, None)
         self._lives.pop(name, None)
 
-    def life(self, name: str) -> Life | None:
-        """As of the last call; None: never heard."""
-        return self._lives.get(name)
+    def state(self, name: str, now: float) -> Life:
+        """By the silence at `now`; who was never heard is dead."""
+        return self._life_at(name, now) if name in self._heard else Life.DEAD
 
     def age(self, name: str, now: float) -> float:
         """Seconds since `name` was heard. Raises KeyError where it never was."""
