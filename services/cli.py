@@ -105,13 +105,14 @@ def replay(config: ConfigFile, connect: Connect = "", changes: Changes = None, n
 
 @app.command()
 def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Seed = None, home: Home = Path("runs"),
-          steps: Annotated[int, typer.Option("--steps", help="Steps to collect in all.")] = 100_000) -> None:
+          steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to collect in all.")] = 100_000,
+          episode_steps: Annotated[int, typer.Option("--episode-steps", min=1, help="Cut episodes here.")] = 1000) -> None:
     """The same agent in lockstep with its robot, in one process and in the robot's own time. Resumes."""
     from rich.console import Console
 
     from services import training
 
-    training.train(_load(config, changes, name=name, seed=seed), home, steps, Console())
+    training.train(_load(config, changes, name=name, seed=seed), home, steps, episode_steps, Console())
 
 
 @app.command()
@@ -285,3 +286,7 @@ def main() -> None:
 def is_ours(error: BaseException) -> bool:
     """Whether an error is one of the project's own types, whose text says what to do."""
     return type(error).__module__.partition(".")[0] in ("daydreamer", "robots", "services")
+
+
+if __name__ == "__main__":
+    main()

@@ -25,9 +25,8 @@ WIDTH = 88  # columns; wider would only pull apart what belongs together
 
 def view(status: Status, remaining: float | None = None, note: str = "") -> RenderableType:
     """The whole picture. `remaining`: seconds until the run ends by itself; `note`: one more line, of what goes on."""
-    parts = [_title(status, remaining), _services(status.services), _robots(status.robots), _figures(status)]
-    if lines := [Text(text, style="yellow") for text in _troubles(status)] + [Text(note, style="bold")] * bool(note):
-        parts.append(Group(*lines))
+    parts = [_title(status, remaining), _members([*status.services, *status.robots]), _robots(status.robots),
+             _figures(status), *([Text(note, style="bold")] if note else [])]
     spaced = [part for each in parts for part in (each, "")]
     return Constrain(Padding(Group(*spaced[:-1]), (1, 0)), WIDTH)
 
@@ -73,21 +72,24 @@ def _title(status: Status, remaining: float | None) -> RenderableType:
     return title
 
 
-def _services(services: Sequence[ServiceStatus]) -> RenderableType:
-    table = _table("service", {"heartbeat s": 11, "restarts": 8})
-    for service in services:
-        table.add_row(_dot(service), service.name, _state(service), f"{service.heartbeat_age:.1f}", _restarts(service))
+def _members(members: Sequence[ServiceStatus]) -> RenderableType:
+    """Who is well is silent; the others say in their row what is the matter."""
+    table = _table({"": 1, "service": 13, "state": 8, " ": 20}, {"heartbeat s": 11, "restarts": 8})
+    for member in members:
+        colour = _colour(member)
+        table.add_row(
+            Text("●", colour), member.name, _state(member), Text("" if colour == "green" else member.detail, colour),
+            f"{member.heartbeat_age:.1f}", Text(str(member.restarts), "yellow" if member.restarts else "dim"))
     return table
 
 
 def _robots(robots: Sequence[RobotStatus]) -> RenderableType:
-    table = _table("robot", {"Hz": 5, "p99 ms": 6, "late %": 6, "steps": 7, "age ms": 6, "unsent": 6, "restarts": 8})
+    table = _table({"robot": 15}, {"Hz": 5, "p99 ms": 6, "late %": 6, "steps": 7, "action ms": 9, "unsent": 6})
     for robot in robots:
         table.add_row(
-            _dot(robot), robot.name, _state(robot), _number(robot.control_hz, ".1f"),
-            _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _missed(robot), _count(robot.steps),
-            _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks),
-            _restarts(robot))
+            robot.name, _number(robot.control_hz, ".1f"),
+            _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _late(robot), _count(robot.steps),
+            _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks))
     return table
 
 
@@ -106,24 +108,15 @@ def _figures(status: Status) -> RenderableType:
     return grid
 
 
-def _troubles(status: Status) -> list[str]:
-    """What those who are not well say about it."""
-    return [f"{s.name}: {s.detail}" for s in [*status.services, *status.robots] if s.detail and _colour(s) != "green"]
-
-
-def _table(heading: str, right: Mapping[str, int]) -> Table:
-    """A dot, a name, a state, then figures under their headings, in columns of these widths."""
+def _table(left: Mapping[str, int], right: Mapping[str, int]) -> Table:
+    """Columns of words, the last of which takes what room there is, then of figures; each at least this wide."""
     table = Table(box=None, pad_edge=False, header_style="dim", expand=True, padding=(0, 1))
-    table.add_column("", width=1)
-    table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=1, min_width=10)
-    table.add_column("state", no_wrap=True, min_width=8)
+    for name, width in left.items():
+        last = name == [*left][-1]
+        table.add_column(name, min_width=width, ratio=1 if last else None, overflow="fold", no_wrap=not last)
     for name, width in right.items():
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+        table.add_column(name, justify="right", min_width=width, no_wrap=True)
     return table
-
-
-def _dot(service: ServiceStatus) -> Text:
-    return Text("●", style=_colour(service))
 
 
 def _state(service: ServiceStatus) -> str:
@@ -136,12 +129,8 @@ def _colour(service: ServiceStatus) -> str:
     return "green" if service.alive == "alive" and service.state in WELL else "yellow"
 
 
-def _missed(robot: RobotStatus) -> str:
+def _late(robot: RobotStatus) -> str:
     return f"{100 * robot.deadline_misses / robot.steps:.2f}" if robot.steps else UNKNOWN
-
-
-def _restarts(service: ServiceStatus) -> Text:
-    return Text(str(service.restarts), style="yellow" if service.restarts else "dim")
 
 
 def _ratio(status: Status) -> str:

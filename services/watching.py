@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -31,19 +32,22 @@ def ended_by_signals(stop: threading.Event, again: Callable[[], None] = lambda: 
             signal.signal(number, handler)
 
 
-def watch(operator: Operator, screen: Screen, stop: threading.Event,
-          remaining: Callable[[], float | None] = lambda: None) -> None:
-    """Show the status until `stop`, until no time remains, or until the run says that it ends."""
-    while not stop.is_set() and ((left := remaining()) is None or left > 0):
-        begun = time.monotonic()
+def watch(operator: Operator, screen: Screen, stop: threading.Event, *, seconds: float | None = None,
+          check: Callable[[], None] = lambda: None) -> None:
+    """Show the status until `stop`, until `seconds` have passed, or until the run says that it ends.
+
+    What `check` raises ends it, too."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    while not stop.is_set() and (begun := time.monotonic()) < end:
+        check()
         try:
             status = operator.status(patience=LOOK)
         except OperatorError:
-            continue  # the coordinator is being restarted, or busy: the robots go on without it
-        screen.show(status, left)
+            continue  # the coordinator begins, or begins anew: the robots go on without it
+        screen.show(status, None if seconds is None else end - begun)
         if status.state == "stopping":
             return
-        stop.wait(max(0.0, LOOK - (time.monotonic() - begun)))
+        stop.wait(max(0.0, begun + LOOK - time.monotonic()))
 
 
 def end(folder: RunFolder, info: RunInfo) -> None:
