@@ -26,6 +26,7 @@ import zmq
 
 from services.metrics import Metrics
 from services.wire import sockets
+from services.wire.liveness import ClockOffset
 from services.wire.messages import (LIMITS, Heartbeat, HeartbeatReply, Hello, Order, OrderDone, Refused, Telemetry,
                                     Welcome)
 from services.wire.security import Security
@@ -70,6 +71,7 @@ class Node:
         self._known: dict[str, str] = {}
         self._outgoing: queue.SimpleQueue[OrderDone] = queue.SimpleQueue()
         self._orders: dict[int, OrderDone | None] = {}  # the last ones, with the answer where there is one
+        self._clock = ClockOffset()
         self._heard = self._greeted = -math.inf
         self._said: tuple[str, dict[str, str]] | None = None
         self._stop = threading.Event()
@@ -166,7 +168,7 @@ class Node:
             case HeartbeatReply(known=False):
                 self._greet(client)
             case HeartbeatReply():
-                self.observe("control_round_trip_seconds", (time.monotonic_ns() - message.time) / 1e9)
+                self._probe(message, time.monotonic_ns())
                 self._learn(message.addresses)
             case Order():
                 self._obey(message)
@@ -188,6 +190,12 @@ class Node:
             self.on_order(order)
         else:
             self.order_done(order.number, False, f"{self.kind} {self.name} takes no orders")
+
+    def _probe(self, reply: HeartbeatReply, now: int) -> None:
+        self._clock.add(reply.time, reply.coordinator_time, reply.coordinator_time, now)
+        self.observe("control_round_trip_seconds", (now - reply.time) / 1e9)
+        if self._clock.offset is not None:
+            self.gauge("clock_offset_seconds", self._clock.offset / 1e9)
 
     def _learn(self, addresses: Mapping[str, str]) -> None:
         """A service that binds every interface is where the coordinator is: that host is the one this node can reach."""

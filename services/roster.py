@@ -58,7 +58,8 @@ class Roster:
 
     def alive(self, name: str, now: float) -> str:
         """alive | suspect | dead"""
-        return self.liveness.state(name, now)
+        self.liveness.poll(now)
+        return str(self.liveness.life(name))
 
     def addresses(self) -> dict[str, str]:
         """Where everything is, by port name."""
