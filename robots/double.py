@@ -6,18 +6,13 @@ A double holds to the order of its clock alone: whoever ticks it decides whether
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import deque
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
-if not os.environ.get("DISPLAY"):
-    os.environ.setdefault("MUJOCO_GL", "egl")  # before mujoco is imported, which reads it then
-
 import mujoco
+import numpy as np
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

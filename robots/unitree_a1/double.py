@@ -6,6 +6,7 @@ faster than its speed. The state it sends is measured: with the noise and delay 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import mujoco
@@ -41,6 +42,7 @@ class A1Double(Link):
         mujoco.mj_setConst(self.model, self.data)
         # Views of the simulation's own memory: looking them up costs as much as reading them.
         self._angles, self._velocities = self.data.qpos[7:], self.data.qvel[6:]
+        self._motion = self.data.qvel
         self._torques, self._sensors = self.data.ctrl, self.data.sensordata
         self._camera: Camera | None = None
         self._paced = False
@@ -64,6 +66,8 @@ class A1Double(Link):
 
     def exchange(self, command: LowCommand) -> LowState:
         """One millisecond of physics under the command."""
+        if not math.isfinite(self._motion.sum()):
+            return self._state()  # physics broke down and stays so until the next `open`: a fault for the driver to find
         q, dq, torque = self._angles, self._velocities, self._torques
         wanted = command.kp * (command.q - q) - command.kd * dq
         np.minimum(wanted, anatomy.TORQUE * (dq < anatomy.SPEED), out=torque)

@@ -1,0 +1,215 @@
+import numpy as np
+import pytest
+
+from robots.driver import Clip, FaultLatched, Mode, NotConnected, StaleState, Stop
+from robots.unitree_a1 import anatomy
+from robots.unitree_a1.driver import MODEL_KEYS, A1Driver, A1Options
+from robots.unitree_a1.filter import LowPass
+
+STAND = anatomy.STAND_ACTION.astype(np.float32)
+
+
+@pytest.fixture
+def standing():
+    driver = A1Driver(A1Options(pose="stand"))
+    driver.connect()
+    driver.arm()
+    yield driver
+    driver.stop(Stop.DAMP)
+    driver.disconnect()
+
+
+def periods(driver, count, action=None):
+    """Control periods in virtual time; yields the signals after each."""
+    for _ in range(count):
+        if action is not None:
+            driver.command(action)
+        for _ in range(50):
+            driver.tick()
+        yield driver.read().values
+
+
+def last(items):
+    *_, item = items
+    return item
+
+
+def test_the_model_sees_daydreamers_sixteen_numbers(standing):
+    assert sum(standing.spec.signals[key].shape[0] for key in MODEL_KEYS) == 16
+
+
+def test_it_stands_under_the_standing_action(standing):
+    for values in periods(standing, 200, STAND):
+        assert values["up"][2] > 0.99
+    assert values["foot_contacts"].all()
+
+
+def test_actions_reach_exactly_the_range_used_and_back():
+    assert np.allclose(anatomy.to_angles(np.full(12, -1)), anatomy.USED_LOW)
+    assert np.allclose(anatomy.to_angles(np.full(12, 1)), anatomy.USED_HIGH)
+    action = np.random.default_rng(0).uniform(-1, 1, 12)
+    assert np.allclose(anatomy.to_action(anatomy.to_angles(action)), action)
+
+
+def test_arming_moves_nothing(standing):
+    standing.stop(Stop.DAMP)
+    before = last(periods(standing, 40))["joint_angles"]
+    standing.arm()
+    assert np.array_equal(standing.read().values["setpoint"], before)
+    standing.tick()
+    assert np.abs(standing.read().values["torques"]).max() < 1.0
+
+
+def test_the_setpoint_is_a_line_through_filtered_actions(standing):
+    reference = LowPass(1.5, 20)
+    reference.start(standing.read().values["setpoint"])
+    target = STAND + np.tile([0.1, 0.02, -0.05], 4).astype(np.float32)
+    wanted = [reference(anatomy.to_angles(target)) for _ in range(5)]
+    start = standing.read().values["setpoint"]
+    for end in wanted:
+        standing.command(target)
+        for tick in range(1, 51):
+            standing.tick()
+            if tick in (25, 50):
+                assert np.allclose(standing.read().values["setpoint"], start + (end - start) * tick / 50, atol=1e-3)
+        start = end
+
+
+def test_the_setpoint_stays_within_a_fifth_of_a_radian_of_the_measured_angle(standing):
+    rng = np.random.default_rng(0)
+    met = Clip.NONE
+    for _ in range(40):
+        met |= standing.command(rng.choice([-1.0, 1.0], 12)).clip
+        for _ in range(50):
+            measured = standing.read().values["joint_angles"]
+            standing.tick()
+            assert np.abs(standing.read().values["setpoint"] - measured).max() <= anatomy.WINDOW + 1e-5
+    assert met & Clip.TORQUE
+
+
+def test_without_commands_it_holds_then_damps(standing):
+    last(periods(standing, 20, STAND))
+    values = list(periods(standing, 18))
+    assert standing.health().mode == Mode.ARMED and values[-1]["up"][2] > 0.99
+    assert np.array_equal(values[5]["setpoint"], values[-1]["setpoint"])
+    last(periods(standing, 4))
+    assert standing.health().mode == Mode.DISARMED
+    assert standing.command(STAND).clip & Clip.DISARMED
+
+
+def test_hold_freezes_a_motion_until_the_next_command(standing):
+    standing.command(np.ones(12))
+    for _ in range(25):
+        standing.tick()
+    standing.stop(Stop.HOLD)
+    standing.tick()
+    frozen = standing.read().values["setpoint"]
+    last(periods(standing, 3))
+    assert np.abs(standing.read().values["setpoint"] - frozen).max() < 0.02
+    assert standing.health().mode == Mode.ARMED
+    assert not standing.command(STAND).clip & Clip.DISARMED
+
+
+def test_a_state_that_is_not_finite_ends_in_a_fault_that_damps(standing):
+    standing.link.data.qvel[10] = np.nan
+    last(periods(standing, 1, STAND))
+    assert standing.health().mode == Mode.FAULT and "not finite" in standing.health().fault
+    with pytest.raises(FaultLatched, match="not finite"):
+        standing.arm()
+
+
+def test_a_motor_beyond_its_trip_ends_in_a_fault(standing):
+    exchange = standing.link.exchange
+    standing.link.exchange = lambda command: exchange(command)._replace(tau=np.full(12, 43.0))
+    last(periods(standing, 1, STAND))
+    assert "42 N m" in standing.health().fault
+
+
+def test_a_stale_state_cannot_be_armed(standing):
+    standing.stop(Stop.DAMP)
+    now = standing.link.now
+    standing.link.now = lambda: now() + 200_000_000
+    with pytest.raises(StaleState, match="0.20 s"):
+        standing.arm()
+
+
+def test_disconnecting_lays_a_standing_robot_on_its_belly():
+    driver = A1Driver(A1Options(pose="stand"))
+    driver.connect()
+    driver.arm()
+    last(periods(driver, 10, STAND))
+    double, fastest = driver.link, []
+    exchange = double.exchange
+    double.exchange = lambda command: fastest.append(abs(double.data.qvel[2])) or exchange(command)
+    driver.disconnect()
+    assert double.data.qpos[2] < 0.12 and double.data.xmat[1][8] > 0.98
+    assert max(fastest) < 0.5  # m/s: it is laid down, not dropped
+    with pytest.raises(NotConnected):
+        driver.read()
+
+
+def test_an_emergency_stop_while_parking_damps_at_once():
+    driver = A1Driver(A1Options(pose="stand"))
+    driver.connect()
+    driver.arm()
+    ticks, exchange, gains = [0], driver.link.exchange, []
+
+    def stopped_at_100(command):
+        ticks[0] += 1
+        if ticks[0] == 100:
+            driver.stop(Stop.ESTOP)
+        gains.append(command.kp.max())
+        return exchange(command)
+
+    driver.link.exchange = stopped_at_100
+    driver.disconnect()
+    assert max(gains[:100]) == 80 and max(gains[101:]) == 0
+    assert driver.health().mode == Mode.FAULT
+
+
+def test_a_robot_on_its_back_is_not_folded():
+    driver = A1Driver(A1Options(pose="back"))
+    driver.connect()
+    driver.arm()
+    gains, exchange = [], driver.link.exchange
+    driver.link.exchange = lambda command: gains.append(command.kp.max()) or exchange(command)
+    driver.disconnect()
+    assert not any(gains)
+
+
+@pytest.mark.parametrize("options", [
+    {"pose": "handstand"}, {"camera": "front"}, {"noise": -1.0}, {"latency": 1.0}, {"filter_hz": -1.0}, {"payload": 50.0}])
+def test_options_out_of_range_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        A1Options(**options)
+
+
+def test_the_camera_shows_the_robot_and_how_far_it_is():
+    driver = A1Driver(A1Options(pose="stand", camera="chase"))
+    driver.connect()
+    values = driver.read().values
+    assert driver.spec.signals.contains(values)
+    assert values["image"].std() > 10
+    centre, edge = values["depth"][30:34, 30:34, 0].mean() * 0.02, values["depth"][-1, :, 0].mean() * 0.02
+    assert 0.8 < centre < 1.6 and 0 < edge < centre + 0.5  # the camera is 1.4 m away, over the floor
+    first = values["image"]
+    driver.link.set_pose("back")
+    assert np.abs(driver.read().values["image"].astype(int) - first).mean() > 3
+    driver.disconnect()
+
+
+def test_the_filter_is_a_second_order_butterworth():
+    """Gain 1 at rest, 1/sqrt(2) at the cutoff, falling with the square of the frequency above."""
+    def gain(hz):
+        low_pass = LowPass(1.5, 200.0)
+        low_pass.start(np.zeros(1))
+        t = np.arange(4000) / 200
+        out = np.array([low_pass(np.sin(2 * np.pi * hz * x) * np.ones(1))[0] for x in t])
+        return out[2000:].std() * np.sqrt(2)
+
+    assert gain(0.3) == pytest.approx(1, abs=0.01)
+    assert gain(1.5) == pytest.approx(np.sqrt(0.5), abs=0.01)
+    assert gain(6.0) == pytest.approx(1 / 16, rel=0.1)
+    low_pass = LowPass(1.5, 20)
+    low_pass.start(np.full(3, 7.0))
+    assert np.allclose(low_pass(np.full(3, 7.0)), 7)

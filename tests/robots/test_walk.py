@@ -1,0 +1,87 @@
+"""The walk task by the numbers that DayDreamer's reward gives, and the estimate it relies on."""
+
+import numpy as np
+import pytest
+
+from robots.registry import make
+from robots.unitree_a1 import anatomy
+from robots.unitree_a1.tasks import Walk
+
+UP, DOWN = np.array([0, 0, 1.0]), np.array([0, 0, -1.0])
+
+
+def reward(angles, up=UP, velocity=(0, 0, 0)):
+    return Walk().score({"joint_angles": angles, "up": np.array(up), "base_velocity": np.array(velocity, float)}).reward
+
+
+@pytest.mark.parametrize("earned, angles, up, velocity", [
+    (5.0, anatomy.STAND, DOWN, (0.3, 0, 0)),
+    (7.9, anatomy.FOLDED, UP, (0.3, 0, 0)),
+    (9.0, anatomy.STAND, UP, (0, 0, 0)),
+    (9.0, anatomy.STAND, UP, (-0.3, 0, 0)),
+    (14.0, anatomy.STAND, UP, (0.3, 0, 0)),
+    (14.0, anatomy.STAND, UP, (0.6, 0, 0)),
+    (11.5, anatomy.STAND, UP, (0.15, 0, 0)),
+    (9 + 5 / np.sqrt(2), anatomy.STAND, UP, (0.3, 0.3, 0)),
+    (9.0, anatomy.STAND, UP, (0, 0.3, 0)),
+])
+def test_each_stage_earns_what_it_should(earned, angles, up, velocity):
+    assert reward(angles, up, velocity) == pytest.approx(earned, abs=0.02)
+
+
+def test_later_stages_count_only_after_the_ones_before():
+    splayed = anatomy.STAND + np.tile([0.8, 0, 0], 4)  # hips off: standing thighs and calves earn nothing
+    assert reward(splayed) == pytest.approx(6 + 1 - 0.8 / 0.787, abs=0.05)
+
+
+def test_forwards_is_along_the_horizontal_heading():
+    pitched = np.array([-np.sin(0.3), 0, np.cos(0.3)])
+    level = np.array([np.cos(0.3), 0, np.sin(0.3)]) * 0.3  # moving horizontally, seen from the pitched body
+    assert reward(anatomy.STAND, pitched, level) == pytest.approx(14 - 0.022 - 5 * (1 - np.cos(0.3)) * 2, abs=0.25)
+
+
+def test_it_never_ends_an_episode():
+    outcome = Walk().score({"joint_angles": anatomy.FOLDED, "up": DOWN, "base_velocity": np.zeros(3)})
+    assert not outcome.is_last and not outcome.is_terminal
+
+
+@pytest.mark.parametrize("pose, expected", [("back", 5.0), ("belly", 7.9), ("stand", 9.0)])
+def test_the_double_earns_it_too(pose, expected):
+    driver, task = make("unitree_a1", "walk", {"pose": pose})
+    driver.connect()
+    driver.arm()
+    rewards = []
+    for _ in range(20):
+        driver.command(anatomy.to_action(driver.read().values["setpoint"]))
+        for _ in range(50):
+            driver.tick()
+        rewards.append(task.score(driver.read().values).reward)
+    assert np.mean(rewards) == pytest.approx(expected, abs=0.15)
+
+
+def test_the_estimated_velocity_follows_the_truth_of_a_trotting_robot_with_noise():
+    driver, _ = make("unitree_a1", "walk", {"pose": "stand", "noise": 1.0, "filter_hz": 0.0})
+    driver.connect()
+    driver.arm()
+    truth, estimate = [], []
+    for period in range(160):
+        driver.command(trot(period / 20))
+        for _ in range(50):
+            driver.tick()
+        truth.append(driver.link.true_velocity())
+        estimate.append(driver.read().values["base_velocity"])
+    truth, error = np.array(truth[40:]), np.array(estimate[40:]) - truth[40:]
+    assert truth[:, 0].mean() > 0.1  # it really goes somewhere
+    assert np.sqrt((error[:, 0] ** 2).mean()) < 0.1  # m/s
+    assert abs(error[:, 0].mean()) < 0.05
+
+
+def trot(seconds, frequency=2.0, stride=0.12, lift=0.25):
+    """A trot in the joint angles: diagonal legs swing together. An action [12]."""
+    angles = anatomy.STAND.reshape(4, 3).copy()
+    for leg, offset in enumerate((0.0, 0.5, 0.5, 0.0)):
+        phase = 2 * np.pi * (seconds * frequency + offset)
+        swing = max(0.0, np.cos(phase))
+        angles[leg, 1] += -stride * np.sin(phase) + lift * swing
+        angles[leg, 2] += -2 * lift * swing
+    return np.clip(anatomy.to_action(angles.ravel()), -1, 1)
