@@ -106,7 +106,8 @@ def replay(config: ConfigFile, connect: Connect = "", changes: Changes = None, n
 @app.command()
 def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Seed = None, home: Home = Path("runs"),
           steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to collect in all.")] = 100_000,
-          episode_steps: Annotated[int, typer.Option("--episode-steps", min=1, help="Cut episodes here.")] = 1000) -> None:
+          episode_steps: Annotated[int, typer.Option("--episode-steps", min=1, help="Cut episodes here.")] = 1000,
+          ) -> None:
     """The same agent in lockstep with its robot, in one process and in the robot's own time. Resumes."""
     from rich.console import Console
 

@@ -38,9 +38,9 @@ def _require(settings: Any, allowed: str, *names: str, when: Any) -> None:
 class RobotConfig:
     """One kind of robot and its task. `options` are the driver's own; `model_keys` empty: the model sees every signal.
 
-    `speed`: a double's time per real time. `action_deadline`: seconds the control loop waits for the policy's
-    answer before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that
-    the replay has not acknowledged; when it is full, the robot is held.
+    `speed`: a double's time per real time. `action_deadline`: seconds the control loop waits for the policy's answer
+    before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that the
+    replay has not acknowledged; when it is full, the robot is held.
     """
 
     driver: str

@@ -28,8 +28,8 @@ def observation_space(config: Config, spec: RobotSpec) -> spaces.Dict:
     for key in keys:
         if key not in spec.signals.spaces:
             near = difflib.get_close_matches(key, spec.signals, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(spec.signals)}"
-            raise ConfigError(f"{config.name}: robot.model_keys: {key}: {spec.name} has no such signal, {hint}")
+            hint = f", did you mean {near[0]}?" if near else f"; there are {', '.join(spec.signals)}"
+            raise ConfigError(f"{config.name}: robot.model_keys: {key}: {spec.name} has no such signal{hint}")
     return spaces.Dict({key: spec.signals[key] for key in sorted(keys)})
 
 

@@ -33,7 +33,7 @@ def log_table(found: LogStats, verified: bool) -> Table:
         "streams": f"{len(found.streams):,}", "chunks": f"{found.chunks:,}",
         "segments": f"{found.segments:,} files, {found.bytes / 2**20:,.1f} MiB",
         "schema": f"{found.schema.digest}: {', '.join(column.name for column in found.schema.columns)}",
-        "unfinished": f"{found.unfinished:,} bytes{', being written or cut off at the next start' * bool(found.unfinished)}",
+        "unfinished": f"{found.unfinished:,} bytes" + ", cut off at the next start" * bool(found.unfinished),
         "gaps": str(found.gaps), "duplicates": str(found.duplicates), "corrupt": "\n".join(damage) or "0",
         "verdict": ("every byte is as it was written" if verified else "the headers are sound") if found.sound
         else "damaged, see above; the other chunks stay readable"}

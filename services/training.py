@@ -41,7 +41,7 @@ def train(config: Config, home: Path, steps: int, episode_steps: int, console: C
         if not console.is_terminal:
             console.line()
         console.print(f"{folder.path}: {lockstep.steps} steps, {lockstep.episodes} episodes, "
-                      f"{lockstep.agent.updates} updates", highlight=False)
+                      f"{lockstep.agent.updates} updates", highlight=False, soft_wrap=True)
 
 
 class Report:

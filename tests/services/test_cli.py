@@ -60,12 +60,13 @@ def test_the_command_line_loads_no_more_than_a_command_needs(modules, without):
 
 
 @pytest.mark.parametrize(("arguments", "told"), [
-    (["run", A1, "--set", "learner.trian_ratio=3"], "--set: learner.trian_ratio: unknown key, did you mean train_ratio?"),
-    (["run", A1, "--set", "robot.driver=unitree_a2"], "a1_walk: robot.driver: unitree_a2: unknown, did you mean unitree_a1?"),
+    (["run", A1, "--set", "learner.trian_ratio=3"], "learner.trian_ratio: unknown key, did you mean train_ratio?"),
+    (["run", A1, "--set", "robot.driver=unitree_a2"], "robot.driver: unitree_a2: unknown, did you mean unitree_a1?"),
     (["run", A1, "--set", "robot.task=wlak"], "a1_walk: robot.task: wlak: unknown, did you mean walk?"),
     (["run", A1, "--set", "robot.options.pse=back"], "a1_walk: robot.options.pse: unknown, did you mean pose?"),
     (["run", A1, "--set", "robot.options.pose=bakc"], "a1_walk: robot.options.pose: 'bakc': allowed is back, belly"),
-    (["run", A1, "--set", "robot.model_keys=[tlit]"], "robot.model_keys: tlit: unitree_a1 has no such signal, did you mean tilt?"),
+    (["run", A1, "--set", "robot.model_keys=[x, tlit]"], "model_keys: x: unitree_a1 has no such signal; there are"),
+    (["run", A1, "--set", "robot.model_keys=[tlit]"], "tlit: unitree_a1 has no such signal, did you mean tilt?"),
     (["run", A1, "--robots", "0"], "--set: robot.count: 0: at least 1"),
     (["run", A1, "--name", "a/b"], "--set: name: 'a/b': letters, digits"),
     (["run", A1, "--for", "soon"], "--for soon: write it as 90s, 10m, 2h or 1h30m"),
@@ -136,8 +137,9 @@ def test_keys_are_made_once_and_never_shown(daydreamer, tmp_path):
 
 def test_training_in_lockstep_stops_on_demand_and_goes_on_where_it_was(tmp_path):
     def train(steps: int) -> subprocess.Popen:
-        return subprocess.Popen([sys.executable, "-m", "services.cli", "train", CARTPOLE, "--steps", str(steps), "--home",
-                                 str(tmp_path), "--set", "replay.prefill=100"], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "services.cli", "train", CARTPOLE, "--steps", steps, "--home", tmp_path,
+                   "--set", "replay.prefill=100"]
+        return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
 
     scores = tmp_path / "cartpole" / "lockstep" / "scores.jsonl"
     first = train(1_000_000)

@@ -17,7 +17,8 @@ from services.run_folder import RunFolderError
 HOLD = """
 import sys, time
 from services import config, run_folder
-with run_folder.claim(sys.argv[1], config.from_mapping({"name": "demo", "robot": {"driver": "gym", "task": "env"}})) as folder:
+demo = config.from_mapping({"name": "demo", "robot": {"driver": "gym", "task": "env"}})
+with run_folder.claim(sys.argv[1], demo) as folder:
     run_folder.announce(folder, {"control": "tcp://127.0.0.1:1"})
     print("held", flush=True)
     time.sleep(60)
@@ -120,5 +121,6 @@ def test_a_service_started_by_hand_shares_the_folder_of_a_run_that_is_going_on(t
 
 def test_a_place_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path):
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises(RunFolderError, match="cannot be written .*--home"), run_folder.claim(tmp_path / "runs", _config()):
+    with (pytest.raises(RunFolderError, match="cannot be written .*--home"),
+          run_folder.claim(tmp_path / "runs", _config())):
         pass
