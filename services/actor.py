@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,9 @@ class ServiceActor:
         return Ended("stopped")
 
     @ray.method(concurrency_group="control")
-    def ping(self) -> int:
-        """A sign of life: the process id."""
-        return os.getpid()
+    def ping(self) -> tuple[str, int]:
+        """A sign of life: Ray's name of this node, and the process id."""
+        return ray.get_runtime_context().get_node_id(), os.getpid()
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
@@ -61,7 +63,7 @@ class ActorProcess:
 
     def __init__(self, name: str, build: Callable[[], Service], log_file: Path, options: Mapping[str, Any]) -> None:
         """Raises RayError when Ray cannot make the actor. `options`: Ray's, of its name and where it goes."""
-        self.pid = 0
+        self.pid, self._node = 0, ""
         self._actor = ServiceActor.options(**options).remote()
         self._end = self._actor.run.remote(name, build, log_file)
         self._ping = self._actor.ping.remote()
@@ -74,7 +76,7 @@ class ActorProcess:
         try:
             return ray.get(self._end)
         except RayError as error:
-            return Ended("crashed", f"process {self.pid} is gone ({type(error).__name__})")
+            return Ended("crashed", f"process {self.pid or 'unknown'} is gone: {str(error).strip().splitlines()[-1][:200]}")
 
     def silence(self) -> float | None:
         """Seconds since it last answered a ping, None before the first answer."""
@@ -89,12 +91,16 @@ class ActorProcess:
         self._actor.stop.remote()
 
     def kill(self) -> None:
-        """End the process at once, if it is still there."""
+        """End the process at once, if it is still there. Ray asks it to exit, which one that hangs does not do for long."""
+        hangs = not ray.wait([self._end], timeout=0)[0]
         ray.kill(self._actor)
+        if hangs and self.pid and self._node == ray.get_runtime_context().get_node_id():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     def _take_ping(self, now: float) -> None:
         try:
-            self.pid = ray.get(self._ping)
+            self._node, self.pid = ray.get(self._ping)
         except RayError as error:  # its death shows in `wait`, with the reason
             log.debug("no answer from process %d: %s", self.pid, error)
             return

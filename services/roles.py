@@ -40,8 +40,8 @@ def roles(config: Config) -> list[Role]:
 
 
 def robot_name(config: Config, index: int) -> str:
-    """The name of a run's robot."""
-    return f"{config.robot.driver}-{index}"
+    """The name of a run's robot: of folders, keys, Ray resources."""
+    return f"{config.robot.driver.rpartition(':')[2]}-{index}"
 
 
 def build(role: Role, config: Config, folder: RunFolder, control: str = "") -> Service:
