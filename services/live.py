@@ -25,7 +25,8 @@ WIDTH = 88  # columns; wider would only pull apart what belongs together
 
 def view(status: Status, remaining: float | None = None, note: str = "") -> RenderableType:
     """The whole picture. `remaining`: seconds until the run ends by itself; `note`: one more line, of what goes on."""
-    parts = [_title(status, remaining), _members([*status.services, *status.robots]), _robots(status.robots),
+    parts = [_title(status, remaining), _members([*status.services, *status.robots]),
+             *([_robots(status.robots)] if status.robots else []),
              _figures(status), *([Text(note, style="bold")] if note else [])]
     spaced = [part for each in parts for part in (each, "")]
     return Constrain(Padding(Group(*spaced[:-1]), (1, 0)), WIDTH)
