@@ -1,7 +1,7 @@
 """What every benchmark shares: where and on what a figure was measured, a table to read, a CSV to keep.
 
     rows = [{"what": "append", "p50_ms": 1.2}, ...]
-    report(rows, out)          # prints a table; with `out`, appends the rows with date, commit and machine
+    report(rows, out)          # prints a table; with `out`, adds the rows with date, commit and machine
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Row = Mapping[str, object]
 
 
 def report(rows: Sequence[Row], out: Path | None = None) -> None:
-    """Print `rows` as a table and, if `out` is given, append them to that CSV file."""
+    """Print `rows` as a table and, if `out` is given, add them to that CSV file."""
     print(f"{machine()}, commit {commit()}")
     print(table(rows))
     if out is not None:
@@ -62,16 +62,18 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Append `rows` with the columns date, commit and machine in front; a new file gets a header."""
+    """Add `rows` to the file, each with date, commit and machine in front. Rows may have different columns."""
     origin = {"date": datetime.date.today().isoformat(), "commit": commit(), "machine": machine()}
-    names = [*origin, *dict.fromkeys(name for row in rows for name in row)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        if new:
-            writer.writeheader()
-        writer.writerows({**origin, **{k: _text(v) for k, v in row.items()}} for row in rows)
+    earlier = []
+    if path.exists():
+        with path.open(newline="") as file:
+            earlier = list(csv.DictReader(file))
+    lines = earlier + [{**origin, **{name: _text(value) for name, value in row.items()}} for row in rows]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)))
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def _text(value: object) -> str:
@@ -81,8 +83,8 @@ def _text(value: object) -> str:
 
 
 def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        folder = Path(__file__).parent
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -1,7 +1,7 @@
 """What experience looks like at rest and in flight: columns of steps.
 
-A stream is one unbroken boot of one robot. Its steps are numbered from zero and cut into chunks, which are numbered from
-zero without gaps. A chunk holds the same columns for each of its steps; the schema says which.
+A stream is one unbroken boot of one robot. Its steps are numbered from zero and cut into chunks, which are numbered
+from zero without gaps. A chunk holds the same columns for each of its steps; the schema says which.
 """
 
 from __future__ import annotations

@@ -62,8 +62,9 @@ class ChunkLog:
         Raises LogLocked, SchemaError (the log holds other columns), LogCorrupt (another format version), DiskFull.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         with files.full_disk_named(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            files.sync_folder(folder.parent)
             lock = files.FolderLock(folder)
         try:
             opened = cls(folder, schema, segment_bytes, lock)
@@ -96,7 +97,8 @@ class ChunkLog:
     def append(self, chunk: Chunk) -> Entry:
         """Write the next chunk of its stream; durable after `sync`.
 
-        Raises SchemaError, OutOfOrder and DiskFull; then nothing has changed.
+        Raises SchemaError and OutOfOrder: nothing has changed. DiskFull: the chunk is not in the log, nor, where a full
+        segment had to be synced first, anything appended since the last sync.
         """
         steps = self.schema.check(chunk.columns)
         expected = self._next.get(chunk.stream, 0)

@@ -35,7 +35,7 @@ def write_at(fd: int, data: bytes | bytearray, offset: int) -> None:
 
 def create(path: Path, content: bytes) -> int:
     """A new file that holds `content` durably, under its final name only once it does. Returns the open descriptor."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(path.name + ".tmp")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         write_at(fd, content, 0)

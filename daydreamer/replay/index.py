@@ -127,7 +127,7 @@ class Index:
         return Window(entry.stream, last + 1 - length - burn_in, last + 1)
 
     def next_window(self, stream: bytes, scored: int, length: int, burn_in: int) -> Window | None:
-        """The first window of a stream whose scored part starts at or after the step `scored`; None: there is none yet."""
+        """The first window of a stream whose scored part starts at the step `scored` or later, if there is one yet."""
         track = self._tracks.get(stream)
         while track and scored + length <= track.end:
             place = track.at(scored + length - 1)

@@ -6,9 +6,9 @@
     header    magic 4 | stream 16 | sequence u64 | first step u64 | steps u32 | payload bytes u64 | synced u64
               | payload crc u32 | header crc u32
 
-`synced` is how far the segment was known to be on disk when the record was written. It tells a torn write (damage
-at or after the last known `synced`: never acknowledged, cut off) from damage at rest (before it: set aside, what follows
-stays).
+`synced` is how far the segment was known to be on disk when the record was written. It tells a torn write (damage at
+or after the last known `synced`: never acknowledged, cut off) from damage at rest (before it: set aside, and what
+follows stays).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _COLUMN_ALIGN = 8  # the largest item of any dtype in DTYPES
 
 
 class Entry(NamedTuple):
-    """Where one chunk lies: its place in its stream, its segment, its header's offset, its payload's size and checksum."""
+    """Where one chunk lies: its place in its stream, its segment, its header's offset, its payload's length and crc."""
 
     stream: bytes
     sequence: int

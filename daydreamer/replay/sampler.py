@@ -104,9 +104,9 @@ class Sampler:
             return [self._index.plan(window) for window in windows]
 
     def _shares(self, batch: int) -> tuple[int, int]:
-        """How many windows of a batch are drawn by recency and online: by chance, so that any share is right on average."""
-        settings = self._settings
-        _, recent, online = self._random.multinomial(batch, [settings.uniform, settings.recency, settings.online])
+        """How many windows of a batch are drawn by recency and online: by chance, so that shares hold on average."""
+        shares = np.array([self._settings.uniform, self._settings.recency, self._settings.online])
+        _, recent, online = self._random.multinomial(batch, shares / shares.sum())
         return int(recent), int(online)
 
     def _recent(self, n: int, count: int) -> np.ndarray:

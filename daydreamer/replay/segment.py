@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from daydreamer.replay import files
+from daydreamer.replay import files, record
 from daydreamer.replay.errors import LogCorrupt, LogDropped
-from daydreamer.replay.record import (
-    Entry, Layout, Preamble, Scan, decode_columns, decode_preamble, encode_preamble, scan, whole)
+from daydreamer.replay.record import Entry, Layout, Preamble, Scan
 
 
 def segment_paths(folder: Path) -> list[tuple[int, Path]]:
@@ -42,7 +41,7 @@ class Segment:
     def create(cls, folder: Path, number: int, preamble: Preamble) -> Segment:
         """A new segment, open for appending. Raises OSError, and then nothing is left behind."""
         path = folder / f"{number:08d}.chunks"
-        fd = files.create(path, encode_preamble(preamble))
+        fd = files.create(path, record.encode_preamble(preamble))
         segment = cls(path, number)
         segment._fd = fd
         return segment
@@ -50,13 +49,13 @@ class Segment:
     def preamble(self) -> Preamble | None:
         """None where it is damaged. Raises LogCorrupt for another format version."""
         try:
-            return decode_preamble(self._map(self.size))
+            return record.decode_preamble(self._map(self.size))
         except LogCorrupt as error:
             raise LogCorrupt(f"{self.path}: {error}") from error
 
     def scan(self, start: int, layout: Layout, payloads: bool) -> Scan:
         """All chunks from the byte `start` on; see `record.scan`."""
-        return scan(self._map(self.size)[:self.size], self.number, start, layout, payloads)
+        return record.scan(self._map(self.size)[:self.size], self.number, start, layout, payloads)
 
     def count(self, entry: Entry) -> None:
         """Take note of a chunk that is in this segment."""
@@ -81,19 +80,19 @@ class Segment:
         except FileNotFoundError as error:
             raise LogDropped(f"{self.path}: removed by retention", entry) from error
         if checked and entry.offset not in self._whole:
-            if len(data) < entry.payload.stop or not whole(data, entry):
+            if len(data) < entry.payload.stop or not record.whole(data, entry):
                 raise LogCorrupt(f"{self.path}: chunk {entry.sequence} at byte {entry.offset}: wrong checksum", entry)
             self._whole.add(entry.offset)
-        return decode_columns(data, entry, layout, names)
+        return record.decode_columns(data, entry, layout, names)
 
-    def append(self, record: bytearray) -> int:
+    def append(self, data: bytearray) -> int:
         """Write a record and return its offset. Raises OSError, and then the segment is as before."""
         try:
-            files.write_at(self._fd, record, self.size)
+            files.write_at(self._fd, data, self.size)
         except OSError:
             os.ftruncate(self._fd, self.size)
             raise
-        offset, self.size = self.size, self.size + len(record)
+        offset, self.size = self.size, self.size + len(data)
         return offset
 
     def sync(self) -> None:
@@ -120,8 +119,10 @@ class Segment:
 
     def _map(self, size: int) -> memoryview:
         """At least the first `size` bytes of the file, or all of it."""
-        if len(self._data) < size:
+        data = self._data  # another reader may replace it meanwhile, with a shorter one too
+        if len(data) < size:
             with self.path.open("rb") as file:
                 if os.fstat(file.fileno()).st_size:
-                    self._data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return self._data
+                    data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            self._data = data
+        return data

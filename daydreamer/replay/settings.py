@@ -32,7 +32,7 @@ class ReplaySettings:
         self._at_least("burn_in", 0)
         for name in ("uniform", "recency", "online"):
             self._within(name, 0.0, 1.0)
-        if not math.isclose(total := self.uniform + self.recency + self.online, 1.0, abs_tol=1e-6):
+        if not math.isclose(total := self.uniform + self.recency + self.online, 1.0, abs_tol=1e-3):
             raise ValueError(f"uniform: {self.uniform}: uniform, recency and online must add up to 1, not {total:g}")
         self._at_least("recency_steps", 1)
         self._at_least("online_steps", self.length)

@@ -1,7 +1,7 @@
 """What is in a log, and whether it is sound: read from the files alone, without the lock, while others write.
 
-A record at the end of the newest segment that is not whole yet is one being written, or one that a crash left half done and
-the next opening cuts off; it is reported as `unfinished`, not as damage. What is not readable counts into a gap.
+A record at the end of the newest segment that is not whole is being written, or was left so by a crash and is cut off
+at the next opening: it is reported as `unfinished`, not as damage. Where a chunk is not readable there is a gap.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class StreamStats:
 
 @dataclass(frozen=True)
 class LogStats:
-    """`steps`, `chunks`, `episodes` and `seconds` are readable, `inserted` counts the steps that were dropped since, too.
-    `gaps`: places inside a stream where steps are missing; `duplicates`: chunks that are there twice; `unfinished`: bytes."""
+    """`inserted`: steps ever appended, those dropped since included; `gaps`: places inside a stream where steps are
+    missing; `duplicates`: chunks that are there twice; `corrupt`: what cannot be read; `unfinished`: its bytes."""
 
     folder: Path
     schema: Schema
@@ -70,7 +70,7 @@ class LogStats:
 
 
 def stats(folder: Path | str) -> LogStats:
-    """What the log in `folder` holds, from its headers and bookkeeping columns. Raises LogError where there is no log."""
+    """What the log in `folder` holds, from its headers and bookkeeping columns. Raises LogError if there is none."""
     return _look(Path(folder), payloads=False)
 
 
@@ -80,6 +80,13 @@ def verify(folder: Path | str) -> LogStats:
 
 
 def _look(folder: Path, payloads: bool) -> LogStats:
+    try:
+        return _read(folder, payloads)
+    except FileNotFoundError as error:
+        raise LogError(f"{folder}: retention removed {error.filename} meanwhile: try again") from error
+
+
+def _read(folder: Path, payloads: bool) -> LogStats:
     segments = [Segment(path, number) for number, path in segment_paths(folder)]
     preambles = [segment.preamble() for segment in segments]
     known = [preamble for preamble in preambles if preamble]
@@ -91,13 +98,14 @@ def _look(folder: Path, payloads: bool) -> LogStats:
     unfinished = segments[-1].size - scans[-1].cut_torn_end(segments[-1].size)
     corrupt = [damage for found in scans for damage in found.damages]
     streams = _by_stream(scans)
+    by_number = {segment.number: segment for segment in segments}
     return LogStats(
         folder=folder,
         schema=schema,
         segments=len(segments),
         bytes=sum(segment.size for segment in segments),
         inserted=known[0].inserted + sum(found.steps for found in scans),
-        streams=tuple(_stream(chunks, {s.number: s for s in segments}, layout) for chunks in streams.values()),
+        streams=tuple(_stream(chunks, by_number, layout) for chunks in streams.values()),
         gaps=sum(_gaps(chunks) for chunks in streams.values()),
         duplicates=sum(len(chunks) - len({e.sequence for e in chunks}) for chunks in streams.values()),
         corrupt=tuple(corrupt),

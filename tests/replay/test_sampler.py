@@ -80,15 +80,24 @@ def test_every_window_is_drawn_evenly_the_first_and_last_step_of_a_stream_includ
     assert unlikely(np.array([drawn[w] for w in windows]), np.full(len(windows), 20_000 / len(windows))) < 4
 
 
-def test_recency_fades_exponentially_with_age(log):
+@pytest.mark.parametrize("mean", [40.0, 300.0])  # far less, and as much as there is
+def test_recency_fades_exponentially_with_age(log, mean):
     fill(log, A, 60)
-    mean = 40.0
     sampler = Sampler(log, settings(0.0, 1.0, recency_steps=mean), seed=3)
     last = steps_of(sampler.sample(20_000, LENGTH, BURN_IN, ["time"]))[:, -1]
     ages = np.arange(300 - LENGTH + 1)
     share = np.exp(-ages / mean) / np.exp(-ages / mean).sum()
     counts = np.bincount(299 - last, minlength=len(ages))
     assert unlikely(counts[:150], 20_000 * share[:150]) < 4
+
+
+def test_the_first_step_of_a_stream_counts_as_first_whatever_the_robot_says(log):
+    late = chunk(A, 0, steps=10)
+    late.columns["is_first"][:] = False
+    log.append(late)
+    batch = Sampler(log, settings(), seed=2).sample(50, LENGTH, BURN_IN)
+    np.testing.assert_array_equal(batch["is_first"], np.arange(WINDOW) <= (BURN_IN - steps_of(batch)[:, -1:] + LENGTH - 1))
+    assert not batch["prev_action"][batch["is_first"]].any()
 
 
 def test_recency_counts_age_over_all_streams(log):
@@ -148,11 +157,12 @@ def test_what_retention_removes_is_no_longer_drawn(log):
     log.keep_newest(50)
     first = log.entries[0].first_step
     assert first > 100
+    sampler.sample(1, LENGTH, BURN_IN)
+    assert sampler.steps == log.steps
     batch = sampler.sample(3000, LENGTH, BURN_IN)
     check(batch, begins=False)
     assert steps_of(batch).min() == first + 1  # the action before the window is there
     assert steps_of(batch).max() == 199
-    assert sampler.steps == log.steps
 
 
 def test_a_damaged_chunk_is_left_out_and_nothing_spans_it(log):
@@ -183,7 +193,7 @@ def test_only_the_wanted_columns_come(log):
     fill(log, A, 4)
     sampler = Sampler(log, settings(), seed=9)
     assert sorted(sampler.sample(2, LENGTH, BURN_IN, ["reward"])) == ["prev_action", "reward"]
-    assert sorted(sampler.sample(2, LENGTH, BURN_IN)) == ["action", "image", "is_first", "prev_action", "reward", "time"]
+    assert set(sampler.sample(2, LENGTH, BURN_IN)) == {c.name for c in SCHEMA.columns} | {"prev_action"}
     with pytest.raises(KeyError, match="zoom"):
         sampler.sample(2, LENGTH, BURN_IN, ["zoom"])
 
@@ -207,7 +217,8 @@ def test_a_restored_sampler_goes_on_exactly_where_it_was(log):
     two = Sampler(log, mix, seed=11)
     two.load_state_dict(one.state_dict())
     for _ in range(5):
-        np.testing.assert_array_equal(steps_of(one.sample(5, LENGTH, BURN_IN)), steps_of(two.sample(5, LENGTH, BURN_IN)))
+        drawn = [steps_of(sampler.sample(5, LENGTH, BURN_IN)) for sampler in (one, two)]
+        np.testing.assert_array_equal(*drawn)
 
 
 def test_sampling_beside_a_writer_that_appends_and_drops_gives_only_sound_windows(log):
@@ -219,7 +230,7 @@ def test_sampling_beside_a_writer_that_appends_and_drops_gives_only_sound_window
     def draw():
         try:
             while not done.is_set():
-                check(sampler.sample(4, LENGTH, BURN_IN), begins=False if log.oldest else True)
+                check(sampler.sample(4, LENGTH, BURN_IN), begins=not log.oldest)
         except Exception as error:
             errors.append(error)
 
