@@ -36,7 +36,9 @@ class Link:
 
     def wait(self, timeout_s: float) -> None:
         """Until something happens, `timeout_s` passed, or the socket must be replaced."""
-        self.monitor.poll(math.ceil(max(0.0, min(timeout_s, self.update())) * 1000))
+        left = min(timeout_s, self.update())
+        if not self.up:  # else what was waited for has just been taken in
+            self.monitor.poll(math.ceil(max(0.0, left) * 1000))
 
     def unreachable(self) -> Unreachable:
         """The trouble as an error."""
