@@ -184,14 +184,22 @@ class Sender:
     def _on_refusal(self, stream: bytes | None, message: Refused | ChunkRefused, now: float) -> list[Any]:
         if stream is None:
             return []
-        if message.code in ("gap", "unknown_stream"):
-            return self._open(now) if self._opened else []
-        if message.code in PASSING:  # wait for `wakeup`
-            self._outboxes[stream].rewind()
-            self._opened = False
-            return []
+        if message.code in PASSING:
+            return self._on_setback(message.code, now)
         sequence = getattr(message, "sequence", self._outboxes[stream].base)
         return self._set_aside(sequence, message.code, message.text) + self._go_on(now)
+
+    def _on_setback(self, code: str, now: float) -> list[Any]:
+        """Ask again at once where that helps and was not just done, else when `wakeup` comes. The other refusals of the
+        same window change nothing."""
+        if not self._opened:
+            return []
+        self._outboxes[self._current].rewind()
+        self._opened = False
+        if code in ("gap", "unknown_stream") and not self._failures:
+            self._failures = 1
+            return self._open(now)
+        return []
 
     def _set_aside(self, sequence: int, code: str, text: str) -> list[Any]:
         stuck = Stuck(self._current, sequence, code, text)
