@@ -56,8 +56,10 @@ class Feed:
         try:
             while not crew.ended:
                 self._taken.clear()
-                self._ask(now := time.monotonic())
                 client = self._link.client()
+                if client and not client.connected:
+                    self._asked.clear()  # their answers died with the connection
+                self._ask(now := time.monotonic())
                 patience = min(IDLE, self._not_before - now) if self._not_before > now else IDLE
                 sockets.wait([self._server, self._taken, *([client] if client else [])], patience)
                 while (received := self._server.receive()) is not None:

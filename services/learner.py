@@ -21,6 +21,7 @@ import zmq
 from gymnasium import spaces
 
 from daydreamer.agent import BadObservation, NonFiniteLoss
+from daydreamer.replay.limiter import Limiter
 from services import checkpoints
 from services.config import Config, leaves, may_change, to_mapping
 from services.crew import Crew
@@ -57,11 +58,11 @@ class LearnerService:
         self._published = -1  # updates behind the newest version
         self._latest: Mapping[str, float] = {}
         self._logged = self._saved = 0
+        self._noted = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Learn until `stop`, then write a checkpoint. Raises SocketError, ConfigError, CheckpointError, Diverged."""
-        os.nice(self._config.learner.nice)  # of this thread and of those that torch starts for it
-        torch.set_num_threads(self._config.learner.threads)
+        torch.set_num_threads(1)  # until `_step_back`
         model = model_spaces(self._config)
         self._agent = build_agent(self._config, *model, self._config.learner.device)
         self._identity = identity(self._config, *model)
@@ -78,6 +79,7 @@ class LearnerService:
               Crew(stop) as crew):
             self._feed = self._new_feed(Link(context, self._node, "samples", security), server, list(model[0]))
             crew.start("feed", lambda: self._feed.work(crew))
+            self._step_back()
             self._learn(crew)
             self._node.state = "stopping"
             self._save(wait=True)
@@ -97,24 +99,29 @@ class LearnerService:
         self._replayed = max(self._replayed, int(found.counters["replayed"]))
         log.info("going on from %s: %d updates, %d steps replayed", found.folder, self._agent.updates, self._replayed)
 
+    def _step_back(self) -> None:
+        """Lower the priority of this thread and of those that torch starts for it from now on, and of no other."""
+        os.nice(self._config.learner.nice)
+        torch.set_num_threads(self._config.learner.threads)
+
     def _learn(self, crew: Crew) -> None:
         now = time.monotonic()
         learner = self._config.learner
-        publish, save, note = now, now + learner.checkpoint_seconds, now + LOG_SECONDS
-        self._logged = self._agent.updates
+        publish, save, note = now, now + learner.checkpoint_seconds, now
+        self._logged, self._noted = self._agent.updates, now
         while not crew.ended:
-            if (batch := self._feed.take(IDLE)) is not None:
-                self._update(batch)
-            self._node.state, self._node.detail = ("waiting", self._feed.waiting) if batch is None else ("running", "")
-            now = time.monotonic()
+            if (now := time.monotonic()) >= note:
+                self._note(now)
+                note = now + LOG_SECONDS
             if now >= publish and self._publish():
                 publish = now + learner.publish_seconds
             if now >= save:
                 self._save()
                 save = now + learner.checkpoint_seconds
-            if now >= note:
-                self._note(now - note + LOG_SECONDS)
-                note = now + LOG_SECONDS
+            if (batch := self._feed.take(IDLE)) is not None:
+                self._update(batch)
+            self._node.state, self._node.detail = ("waiting", self._feed.waiting) if batch is None else ("running", "")
+        self._note(time.monotonic())
 
     def _update(self, batch: Batch) -> None:
         """One update, or one skipped."""
@@ -162,23 +169,21 @@ class LearnerService:
         if wait:
             self._journal.flush()
 
-    def _note(self, seconds: float) -> None:
-        """Report on the last `seconds`."""
-        inserted = self._feed.inserted
-        wanted, achieved = self._config.learner.train_ratio, self._replayed / inserted if inserted else 0.0
-        rate = (self._agent.updates - self._logged) / seconds
-        gauges = {"learner_updates": self._agent.updates, "learner_updates_per_second": rate,
-                  "learner_replayed_steps": self._replayed, "learner_train_ratio_wanted": wanted,
-                  "learner_train_ratio_achieved": achieved}
+    def _note(self, now: float) -> None:
+        """Report on what happened since the last note."""
+        updates, achieved = self._agent.updates, Limiter.achieved(self._feed.inserted, self._replayed)
+        rate = (updates - self._logged) / max(now - self._noted, 1e-3)
+        gauges = {"learner_updates": updates, "learner_updates_per_second": rate, "learner_replayed_steps": self._replayed,
+                  "learner_train_ratio_wanted": self._config.learner.train_ratio, "learner_train_ratio_achieved": achieved}
         for name, value in gauges.items():
             self._node.gauge(name, value)
         for name, value in self._latest.items():
             self._node.gauge("learner_metric", value, name)
         self._node.count("learner_checkpoints_total", self._journal.saved - self._saved)
         self._saved = self._journal.saved
-        if self._agent.updates > self._logged:
-            self._journal.metrics(self._agent.updates, {**self._latest, "updates_per_second": rate, "train_ratio": achieved})
-        self._logged = self._agent.updates
+        if updates > self._logged:
+            self._journal.metrics(updates, {**self._latest, "updates_per_second": rate, "train_ratio": achieved})
+        self._logged, self._noted = updates, now
 
 
 def identity(config: Config, observation_space: spaces.Dict, action_space: spaces.Space) -> dict[str, object]:

@@ -155,9 +155,10 @@ class PolicyService:
                 if (client := link.client()) is None:
                     crew.pause(IDLE)
                     continue
-                if (request := fetcher.due(time.monotonic())) is not None:
+                connected, now = client.connected, time.monotonic()
+                if connected and (request := fetcher.due(now)) is not None:
                     client.send(request)
-                message = client.receive(min(IDLE, fetcher.wait(time.monotonic())))
+                message = client.receive(min(IDLE, fetcher.wait(now)) if connected else IDLE)
                 if isinstance(message, WeightsPart | NoNewWeights):
                     self._receive(fetcher, message, like, node)
         finally:

@@ -70,7 +70,7 @@ class Switchboard:
         self.server = sockets.Server(self.context, "tcp://127.0.0.1:0", limit=LIMITS["control"])
         self.control = self.server.address
         self.addresses: dict[str, str] = {}
-        self.states: dict[str, str] = {}
+        self.states: dict[str, str] = {}  # as last heard, with their detail
         self.known: set[str] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -98,7 +98,7 @@ class Switchboard:
                     self.addresses |= hello.addresses
                     self.server.send(peer, Welcome(hello.run, self.addresses))
                 case sockets.Received(peer, _, Heartbeat() as beat):
-                    self.states[beat.name] = beat.state
+                    self.states[beat.name] = f"{beat.state} {beat.detail}".strip()
                     self.server.send(peer, HeartbeatReply(beat.time, time.monotonic_ns(), beat.name in self.known,
                                                             self.addresses))
 

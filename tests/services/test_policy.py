@@ -17,7 +17,7 @@ from services.policy import PolicyService
 from services.spaces import build_agent, model_spaces
 from services.weights import Shelf, Weights, pack
 from services.wire import sockets
-from services.wire.errors import PortInUse
+from services.wire.errors import NotLoopback
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, Refused, WeightsRequest
 
 CONFIG = toy_config()
@@ -149,11 +149,6 @@ def test_what_is_no_request_is_refused_by_name():
         assert isinstance(answer, Refused) and "ActRequest" in answer.text
 
 
-def test_a_port_in_use_names_the_way_out(monkeypatch):
-    with zmq.Context() as context:
-        holder = sockets.Server(context, "tcp://127.0.0.1:0", limit=1000)
-        port = int(holder.address.rpartition(":")[2])
-        service = PolicyService(toy_config(network={"port": port - 2}))  # the policy port is the third
-        with pytest.raises(PortInUse, match="network.port"):
-            service.run(threading.Event())
-        holder.close()
+def test_a_server_that_strangers_could_reach_does_not_start_without_keys():
+    with pytest.raises(NotLoopback, match="daydreamer keys new"):
+        PolicyService(toy_config(network={"host": "0.0.0.0"})).run(threading.Event())

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from learning_bench import PATIENCE, Switchboard, ask, chunk, client, run_folder, running, schema, toy_config, wait_until
+from learning_bench import (
+    PATIENCE,
+    Switchboard,
+    ask,
+    chunk,
+    client,
+    run_folder,
+    running,
+    schema,
+    toy_config,
+    wait_until,
+)
 
 from daydreamer.replay import files
 from daydreamer.replay.chunk import Chunk, Schema
@@ -21,8 +32,17 @@ from daydreamer.replay.chunk_log import ChunkLog
 from daydreamer.replay.errors import LogLocked
 from services.replay import ReplayService
 from services.wire import sockets
-from services.wire.messages import (ChunkRefused, ChunkSent, ChunkStored, OpenStream, Refused, SampleReply, SampleRequest,
-                                    SampleWait, StreamOpened)
+from services.wire.messages import (
+    ChunkRefused,
+    ChunkSent,
+    ChunkStored,
+    OpenStream,
+    Refused,
+    SampleReply,
+    SampleRequest,
+    SampleWait,
+    StreamOpened,
+)
 
 STREAM = b"s" * 16
 CONFIG = toy_config()
@@ -32,10 +52,10 @@ SCHEMA = schema(CONFIG)
 @contextmanager
 def replay(path: Path, **changes):
     """A running replay in `path`, and a client of its experience port."""
-    with Switchboard() as board:
-        with running(ReplayService(toy_config(**changes), run_folder(path), control=board.control)):
-            with client(board.address("experience"), "experience") as robot:
-                yield robot, board
+    with (Switchboard() as board,
+          running(ReplayService(toy_config(**changes), run_folder(path), control=board.control)),
+          client(board.address("experience"), "experience") as robot):
+        yield robot, board
 
 
 def sent(c: Chunk) -> ChunkSent:
@@ -166,7 +186,7 @@ def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(tmp_pat
             full.setattr(files, "write_at", lambda *_: raise_(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
             refused = ask(robot, sent(chunk(SCHEMA, STREAM, 2)))
             assert isinstance(refused, ChunkRefused) and refused.code == "disk_full" and "free some space" in refused.text
-            wait_until(lambda: board.states.get("replay") == "fault", "the replay showed that it cannot store")
+            wait_until(lambda: board.states.get("replay", "").startswith("fault"), "the replay showed that it cannot store")
         assert open_stream(robot) == StreamOpened(STREAM, 2)
         deliver(robot, 2, 3)
         wait_until(lambda: board.states["replay"] == "running", "the replay showed that it can store again")
@@ -180,7 +200,7 @@ def test_a_sync_that_fails_acknowledges_nothing_and_what_it_undid_can_be_sent_ag
         with monkeypatch.context() as full:
             full.setattr(os, "fdatasync", lambda _: raise_(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
             robot.send(sent(chunk(SCHEMA, STREAM, 2)))
-            wait_until(lambda: board.states.get("replay") == "fault", "the sync failed")
+            wait_until(lambda: board.states.get("replay", "").startswith("fault"), "the sync failed")
         assert open_stream(robot) == StreamOpened(STREAM, 2)
         deliver(robot, 2, 2)
     assert stored(tmp_path) == [(STREAM, n) for n in range(3)]
@@ -190,9 +210,9 @@ def test_two_replays_in_one_folder_do_not_mix(tmp_path):
     with replay(tmp_path) as (robot, board):
         open_stream(robot)
         deliver(robot, 0, 0)
-        with pytest.raises(LogLocked, match=str(os.getpid())):
-            with running(ReplayService(CONFIG, run_folder(tmp_path), control=board.control)) as second:
-                wait_until(lambda: second.ended, "the second gave up")
+        second = ReplayService(CONFIG, run_folder(tmp_path), control=board.control)
+        with pytest.raises(LogLocked, match=str(os.getpid())), running(second) as crew:
+            wait_until(lambda: crew.ended, "the second gave up")
 
 
 def test_what_does_not_belong_on_a_port_is_refused_by_name(tmp_path):
@@ -223,7 +243,7 @@ def test_a_killed_replay_loses_no_acknowledged_chunk(tmp_path):
     run_folder(tmp_path)
     acknowledged = 0
     with Switchboard() as board:
-        for kill in range(3):
+        for kill in range(2):
             process = start_process(board, tmp_path)
             try:
                 with client(board.address("experience"), "experience") as robot:
@@ -237,7 +257,7 @@ def test_a_killed_replay_loses_no_acknowledged_chunk(tmp_path):
                 process.send_signal(signal.SIGKILL)
                 process.wait()
     found = stored(tmp_path)
-    assert found == [(STREAM, n) for n in range(len(found))] and len(found) >= acknowledged > 8
+    assert found == [(STREAM, n) for n in range(len(found))] and len(found) >= acknowledged > 4
 
 
 def raise_(error: Exception) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -23,7 +24,7 @@ class Still(Task):
 class ToyDriver(Driver):
     """Measures three joints and an IMU, accepts two motors."""
 
-    tasks = {"still": Still}
+    tasks: ClassVar = {"still": Still}
 
     @dataclass(frozen=True)
     class Options:
