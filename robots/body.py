@@ -96,6 +96,8 @@ class Body(Driver):
                 os.kill(self.pid, signal.SIGTERM)
                 self._wait_for_end(PARKING)
         finally:
+            if not self.log_path.stat().st_size:
+                self.log_path.unlink()
             self._let_go()
 
     def read(self) -> Signals:
@@ -159,6 +161,7 @@ class Body(Driver):
     def _let_go(self) -> None:
         self._region = None
         if self._control is not None:
+            self._files.control_lock.unlink(missing_ok=True)
             os.close(self._control)
             self._control = None
         if self._child is not None:

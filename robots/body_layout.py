@@ -9,6 +9,7 @@ import os
 import re
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,24 +34,38 @@ class Files:
         self.region, self.log = base.with_suffix(".body"), base.with_suffix(".log")
         self.body_lock, self.control_lock = base.with_suffix(".body-lock"), base.with_suffix(".control-lock")
 
-    def take(self, path: os.PathLike) -> int | None:
+    def take(self, path: Path) -> int | None:
         """A descriptor that holds the lock while it is open; None where another one holds it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            if not _locked(descriptor):
+                os.close(descriptor)
+                return None
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
+                return descriptor
+            os.close(descriptor)  # its last holder removed it in the meantime
 
     def owner(self) -> tuple[int, str]:
         """Process and settings of the living body; 0 and nothing where there is none."""
-        descriptor = self.take(self.body_lock)
-        if descriptor is not None:
-            os.close(descriptor)
+        try:
+            descriptor = os.open(self.body_lock, os.O_RDWR | os.O_NOFOLLOW)
+        except FileNotFoundError:
             return 0, ""
-        pid, _, settings = self.body_lock.read_text().partition(" ")
-        return int(pid or -1), settings
+        try:
+            if _locked(descriptor):
+                return 0, ""
+            pid, _, settings = os.pread(descriptor, 256, 0).decode().partition(" ")
+            return int(pid or -1), settings
+        finally:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class Layout:

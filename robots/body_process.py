@@ -168,6 +168,7 @@ class BodyProcess:
 def main(settings: Mapping[str, Any]) -> None:
     """Own the robot that the settings of a Body describe, until it is told to leave or abandoned."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("OpenGL").setLevel(logging.WARNING)  # it reports missing accelerators as news
     files = Files(settings["name"])
     lock = files.take(files.body_lock)
     if lock is None:
@@ -191,3 +192,4 @@ def main(settings: Mapping[str, Any]) -> None:
         raise SystemExit(1) from None
     finally:
         files.region.unlink(missing_ok=True)
+        files.body_lock.unlink(missing_ok=True)

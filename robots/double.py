@@ -22,7 +22,8 @@ FRAME = (SIZE, SIZE)
 
 
 def load(path: Path) -> mujoco.MjModel:
-    """The model of an MJCF file."""
+    """The model of an MJCF file. What MuJoCo warns of goes to the log, not to a file in the working directory."""
+    mujoco.set_mju_user_warning(log.warning)
     return mujoco.MjModel.from_xml_path(str(path))
 
 

@@ -207,6 +207,7 @@ class GymDriver(Driver):
         values["env_truncated"] = np.asarray(truncated, np.uint8)
         if not all(np.isfinite(value).all() for value in values.values()):
             self._interlock.trip(f"{self.options.id}: an observation or reward is not finite")
+            self._over = True
         self._values = values
         self._sequence += 1
         self._time += round(1e9 / self.spec.control_hz)

@@ -1,0 +1,293 @@
+"""The process that owns the robot, with real processes and real kills."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from robots.body import Body, Busy
+from robots.double import Camera
+from robots.driver import Clip, LinkLost, Mode, Stop
+from robots.unitree_a1 import anatomy
+from robots.unitree_a1.double import A1Double
+from robots.unitree_a1.link import LowCommand
+
+STAND = anatomy.STAND_ACTION.astype(np.float32)
+numbers = itertools.count()
+
+
+def wait_until(condition, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def name():
+    return f"body-test-{os.getpid()}-{next(numbers)}"
+
+
+@pytest.fixture
+def body(name):
+    body = Body(name, "unitree_a1", {"pose": "stand"})
+    body.connect()
+    yield body
+    body.stop(Stop.DAMP)
+    body.disconnect()
+
+
+def test_it_stands_in_real_time_on_a_small_share_of_a_core(body):
+    body.arm()
+    spent = lambda: sum(map(int, open(f"/proc/{body.pid}/stat").read().split()[13:15])) / os.sysconf("SC_CLK_TCK")  # noqa: E731
+    before, start, ticks = spent(), time.monotonic(), body.health().ticks
+    ages = []
+    for _ in range(40):
+        signals = body.read()
+        ages.append((time.monotonic_ns() - signals.time) * 1e-9)
+        body.command(STAND)
+        time.sleep(0.05)
+    seconds = time.monotonic() - start
+    health = body.health()
+    assert signals.values["up"][2] > 0.99
+    assert np.median(ages) < 0.02
+    assert health.ticks - ticks + health.overruns == pytest.approx(seconds * 1000, abs=250)  # reports come ten times a second
+    assert (spent() - before) / seconds < 0.3  # of a core; 0.14 on an idle one
+
+
+def test_reading_and_commanding_never_wait_for_the_body(body):
+    body.arm()
+    os.kill(body.pid, signal.SIGSTOP)
+    try:
+        start = time.monotonic()
+        for _ in range(10):
+            body.read()
+            body.command(STAND)
+        assert time.monotonic() - start < 0.1
+    finally:
+        os.kill(body.pid, signal.SIGCONT)
+
+
+def test_two_names_are_two_robots(name, body):
+    other = Body(f"{name}-other", "unitree_a1", {"pose": "back"})
+    other.connect()
+    assert other.pid != body.pid
+    body.arm()
+    assert other.health().mode == Mode.DISARMED
+    assert other.read().values["up"][2] < 0 < body.read().values["up"][2]
+    other.stop(Stop.DAMP)
+    other.disconnect()
+
+
+def test_a_second_control_process_is_refused_while_the_first_lives(name, body):
+    with pytest.raises(Busy, match="another living process"):
+        Body(name, "unitree_a1", {"pose": "stand"}).connect()
+    body.arm()
+
+
+@pytest.mark.parametrize("level, mode", [(Stop.DAMP, Mode.DISARMED), (Stop.ESTOP, Mode.FAULT)])
+def test_a_stop_works_while_the_control_loop_hangs(body, level, mode):
+    body.arm()
+    hang, ended = threading.Event(), threading.Event()
+
+    def loop():
+        body.command(STAND)
+        hang.wait()
+        ended.set()
+
+    threading.Thread(target=loop, daemon=True).start()
+    body.stop(level)
+    wait_until(lambda: body.health().mode == mode, 0.5)
+    assert not ended.is_set()
+    hang.set()
+
+
+def test_a_command_that_is_not_finite_is_held_behind_the_body_too(body):
+    body.arm()
+    assert body.command(np.full(12, np.nan)).clip & Clip.NOT_FINITE
+    time.sleep(0.1)
+    assert np.isfinite(body.read().values["setpoint"]).all()
+    assert body.health().mode == Mode.ARMED
+
+
+CONTROL = """
+    import sys, time
+    from robots.body import Body
+    from robots.unitree_a1.anatomy import STAND_ACTION
+    body = Body(sys.argv[1], "unitree_a1", {"pose": "stand"})
+    body.connect()
+    body.arm()
+    body.command(STAND_ACTION)
+    print(body.pid, flush=True)
+    while True:
+        body.command(STAND_ACTION)
+        time.sleep(0.05)
+"""
+
+
+def test_a_killed_control_process_leaves_a_body_that_damps_and_that_the_next_one_finds(name):
+    control = subprocess.Popen([sys.executable, "-c", textwrap.dedent(CONTROL), name], stdout=subprocess.PIPE, text=True)
+    pid = int(control.stdout.readline())
+    control.kill()
+    control.wait()
+    control.stdout.close()
+    killed = time.monotonic()
+    assert alive(pid)
+    body = Body(name, "unitree_a1", {"pose": "stand"})
+    time.sleep(1.3)  # the sentence under test is about time: damped after one second
+    body.connect()
+    try:
+        assert body.pid == pid and time.monotonic() - killed < 5
+        assert body.health().mode == Mode.DISARMED
+        assert body.read().values["joint_angles"][2] < -1.75  # it no longer stands on its springs (-1.66): it sinks
+        assert "damped and disarmed" in body.log_path.read_text()
+    finally:
+        body.stop(Stop.DAMP)
+        body.disconnect()
+    wait_until(lambda: not alive(pid))
+
+
+def test_a_killed_body_is_noticed_and_replaced_disarmed(body):
+    body.arm()
+    first = body.pid
+    os.kill(first, signal.SIGKILL)
+
+    def lost():
+        try:
+            body.read()
+        except LinkLost as error:
+            return str(first) in str(error) and error.recoverable
+        return False
+
+    wait_until(lost, 1.0)
+    with pytest.raises(LinkLost):
+        body.command(STAND)
+    body.stop(Stop.DAMP)
+    assert "does not answer" in body.health().fault
+    body.connect()
+    assert body.pid != first and body.health().mode == Mode.DISARMED
+    body.arm()
+    body.command(STAND)
+
+
+def test_an_emergency_stop_outlives_the_body(body):
+    body.stop(Stop.ESTOP)
+    os.kill(body.pid, signal.SIGKILL)
+    time.sleep(0.3)
+    body.connect()
+    wait_until(lambda: body.health().mode == Mode.FAULT)
+    body.clear_fault("Ada")
+    body.arm()
+
+
+def test_a_living_body_of_other_settings_is_parked_and_replaced(name):
+    first = Body(name, "gym", {"id": "CartPole-v1"})
+    first.connect()
+    pid = first.pid
+    first._let_go()  # as if its control process had died
+    second = Body(name, "gym", {"id": "Pendulum-v1"})
+    second.connect()
+    assert second.pid != pid
+    wait_until(lambda: not alive(pid))
+    assert second.spec.signals.contains(second.read().values)
+    second.disconnect()
+
+
+def test_a_driver_that_cannot_connect_says_why(name, monkeypatch, tmp_path):
+    (tmp_path / "broken_robot.py").write_text(textwrap.dedent("""
+        from robots.gym import GymDriver
+        from robots.driver import LinkLost
+        class Broken(GymDriver):
+            def connect(self, timeout=10.0):
+                raise LinkLost("no answer from 192.0.2.7")
+    """))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    body = Body(name, "broken_robot:Broken", {"id": "CartPole-v1"})
+    with pytest.raises(LinkLost, match=r"no answer from 192\.0\.2\.7"):
+        body.connect()
+    body.log_path.unlink()
+
+
+def test_pictures_come_through(name):
+    body = Body(name, "unitree_a1", {"pose": "stand", "camera": "chase"})
+    body.connect()
+    try:
+        wait_until(lambda: body.read().values["image"].std() > 10)
+        assert body.spec.signals.contains(body.read().values)
+    finally:
+        body.stop(Stop.DAMP)
+        body.disconnect()
+
+
+def test_a_slow_picture_does_not_stall_the_physics(monkeypatch):
+    rendering, finish = threading.Event(), threading.Event()
+
+    def slow(camera, qpos):
+        rendering.set()
+        finish.wait()
+        return {"image": np.ones((64, 64, 3), np.uint8), "depth": np.ones((64, 64, 1), np.uint8)}
+
+    monkeypatch.setattr(Camera, "_render", slow)
+    double = A1Double("stand", camera_hz=20.0)
+    double.keep_pace()
+    double.open()
+    double.frame()
+    assert rendering.wait(5)
+    for _ in range(5):
+        double.exchange(LowCommand(anatomy.STAND, anatomy.KP, anatomy.KD))
+        assert not double.frame()["image"].any()  # none is finished yet, and nobody waits for it
+    finish.set()
+    wait_until(lambda: double.frame()["image"].all())
+    double.close()
+
+
+def test_speed_makes_the_robots_clock_run_faster(name):
+    body = Body(name, "gym", {"id": "CartPole-v1"}, speed=4.0)
+    body.connect()
+    before, start = body.health().ticks, time.monotonic()
+    time.sleep(1.0)
+    health, seconds = body.health(), time.monotonic() - start
+    body.disconnect()
+    assert (health.ticks - before + health.overruns) / seconds == pytest.approx(4 * body.spec.inner_hz, rel=0.25)
+    with pytest.raises(ValueError, match="speed"):
+        Body(name, "gym", {"id": "CartPole-v1"}, speed=0)
+
+
+def test_an_abandoned_body_lays_the_robot_down_and_ends(name, monkeypatch):
+    import robots.body_process as process
+    from robots.body_layout import Files, Layout
+    from robots.unitree_a1.driver import A1Driver, A1Options
+
+    monkeypatch.setattr(process, "ABANDONED", 0.2)
+    driver = A1Driver(A1Options(pose="stand"))
+    driver.connect()
+    driver.arm()
+    layout, files = Layout(driver.spec), Files(name)
+    process.BodyProcess(driver, layout.open(files, create=True), layout, speed=1.0).run()
+    files.region.unlink()
+    assert driver.link.data.qpos[2] < 0.12 and driver.health().mode == Mode.DISARMED
+
+
+def test_the_files_are_private_and_a_clean_end_leaves_none(name):
+    body = Body(name, "gym", {"id": "CartPole-v1"})
+    body.connect()
+    folder = body.log_path.parent
+    mine = lambda: [f for f in os.listdir(folder) if f.startswith(body.log_path.stem)]  # noqa: E731
+    assert all(os.stat(folder / f).st_mode & 0o077 == 0 for f in mine() if not f.endswith(".log"))
+    body.disconnect()
+    assert mine() == []

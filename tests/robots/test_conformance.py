@@ -1,0 +1,183 @@
+"""One contract, every driver: the A1's double, gymnasium environments, a minimal robot, and some of them behind a body.
+
+What happens in virtual time here happens in real time behind a body; `Bench` hides the difference.
+"""
+
+import itertools
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from robots.body import Body
+from robots.driver import Clip, CommandRejected, FaultLatched, Mode, NotConnected, Stop
+from robots.registry import make_driver
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ROBOTS = {
+    "a1": ("unitree_a1", {"pose": "belly"}),
+    "cartpole": ("gym", {"id": "CartPole-v1"}),
+    "pendulum": ("gym", {"id": "Pendulum-v1"}),
+    "own": ("own_robot:Cart", {}),
+}
+numbers = itertools.count()
+
+
+class Bench:
+    """A robot and the means to let its time pass."""
+
+    def __init__(self, kind):
+        driver, options = ROBOTS[kind.removeprefix("body-")]
+        self.real_time = kind.startswith("body-")
+        if self.real_time:
+            self.driver = Body(f"conformance-{os.getpid()}-{next(numbers)}", driver, options)
+        else:
+            self.driver = make_driver(driver, options)
+        self.spec = self.driver.spec
+
+    def wait(self, until, seconds=3.0):
+        """Time passes until something holds, at most `seconds` of the robot's."""
+        deadline = time.monotonic() + seconds
+        for _ in range(round(seconds * self.spec.inner_hz)):
+            if until():
+                return
+            if self.real_time:
+                time.sleep(0.002)
+            self.driver.tick()
+            if self.real_time and time.monotonic() > deadline:
+                break
+        assert until(), "it did not come about in time"
+
+    def step(self, action):
+        """One command, then time until a new reading shows."""
+        before = self.driver.read().sequence
+        applied = self.driver.command(action)
+        self.wait(lambda: self.driver.read().sequence > before)
+        return applied
+
+    def mode_is(self, mode):
+        self.wait(lambda: self.driver.health().mode == mode)
+
+    def action(self):
+        return self.spec.action_space.sample()
+
+
+@pytest.fixture(params=[*ROBOTS, "body-a1", "body-own"])
+def bench(request, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    bench = Bench(request.param)
+    yield bench
+    bench.driver.stop(Stop.DAMP)
+    bench.driver.disconnect()
+
+
+@pytest.fixture
+def armed(bench):
+    bench.driver.connect()
+    bench.driver.arm()
+    return bench
+
+
+def test_the_spec_is_complete_before_connecting(bench):
+    spec = bench.spec
+    assert set(spec.units) == set(spec.signals) and all(isinstance(unit, str) for unit in spec.units.values())
+    assert isinstance(spec.action_space, spaces.Discrete) == (spec.noop is not None)
+    if isinstance(spec.action_space, spaces.Box):
+        assert (spec.action_space.low == -1).all() and (spec.action_space.high == 1).all()
+    assert spec.inner_hz >= spec.control_hz and (spec.inner_hz / spec.control_hz) % 1 == 0
+    assert 1 / spec.control_hz < spec.command_ttl < spec.damp_after
+
+
+def test_verbs_before_connecting_say_so_and_stop_and_health_work(bench):
+    bench.driver.stop(Stop.HOLD)
+    assert bench.driver.health().mode == Mode.DISARMED
+    for verb in (bench.driver.read, bench.driver.arm, lambda: bench.driver.command(bench.action())):
+        with pytest.raises(NotConnected):
+            verb()
+
+
+def test_readings_fit_the_spec_and_grow(armed):
+    first = armed.driver.read()
+    assert armed.spec.signals.contains(first.values)
+    armed.step(armed.action())
+    second = armed.driver.read()
+    assert second.sequence > first.sequence and second.time > first.time
+
+
+def test_it_comes_up_disarmed_and_ignores_commands_until_armed(bench):
+    bench.driver.connect()
+    bench.driver.connect()
+    assert bench.driver.health().mode == Mode.DISARMED
+    assert bench.driver.command(bench.action()).clip & Clip.DISARMED
+    bench.driver.arm()
+    assert not bench.step(bench.action()).clip & Clip.DISARMED
+
+
+def test_what_is_applied_is_in_the_action_space(armed):
+    if isinstance(armed.spec.action_space, spaces.Discrete):
+        applied = armed.step(np.int64(99))
+        assert applied.action == armed.spec.noop
+    else:
+        armed.step(np.full(armed.spec.action_space.shape, 0.25))
+        held = armed.step(np.full(armed.spec.action_space.shape, np.nan))
+        assert held.clip & Clip.NOT_FINITE and np.allclose(held.action, 0.25)
+        applied = armed.step(np.full(armed.spec.action_space.shape, 1e9))
+    assert applied.clip & Clip.ACTION_SPACE and armed.spec.action_space.contains(applied.action)
+    assert armed.driver.health().mode == Mode.ARMED
+
+
+def test_an_action_of_another_shape_is_rejected_and_changes_nothing(armed):
+    with pytest.raises(CommandRejected):
+        armed.driver.command(np.zeros(99, np.float32))
+    armed.step(armed.action())
+
+
+def test_a_stop_from_another_thread_takes_effect(armed):
+    threading.Thread(target=armed.driver.stop, args=(Stop.DAMP,)).start()
+    armed.mode_is(Mode.DISARMED)
+    assert armed.driver.command(armed.action()).clip & Clip.DISARMED
+
+
+def test_an_emergency_stop_is_latched_until_an_operator_clears_it(armed):
+    threading.Thread(target=armed.driver.stop, args=(Stop.ESTOP,)).start()
+    armed.mode_is(Mode.FAULT)
+    assert armed.driver.health().fault
+    with pytest.raises(FaultLatched):
+        armed.driver.arm()
+    with pytest.raises(FaultLatched):
+        armed.driver.clear_fault("")
+    armed.driver.clear_fault("Ada")
+    armed.mode_is(Mode.DISARMED)
+    armed.driver.arm()
+    armed.step(armed.action())
+
+
+def test_hold_stays_armed(armed):
+    armed.driver.stop(Stop.HOLD)
+    assert not armed.step(armed.action()).clip & Clip.DISARMED
+
+
+def test_after_a_reconnect_it_is_disarmed(armed):
+    armed.driver.stop(Stop.DAMP)
+    armed.driver.disconnect()
+    armed.driver.disconnect()
+    with pytest.raises(NotConnected):
+        armed.driver.read()
+    armed.driver.connect()
+    assert armed.driver.health().mode == Mode.DISARMED
+    assert armed.spec.signals.contains(armed.driver.read().values)
+
+
+def test_a_command_expires(armed):
+    if armed.spec.name in ("CartPole-v1", "Pendulum-v1"):
+        armed.step(armed.action())
+        shown = armed.driver.read().sequence
+        for _ in range(20):
+            armed.driver.tick()
+        assert armed.driver.read().sequence == shown  # an environment stands still by itself
+    else:
+        armed.mode_is(Mode.DISARMED)
