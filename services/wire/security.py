@@ -82,6 +82,8 @@ class Security:
         """The name of every public key that may connect, as the folder says now. The services' own key always may."""
         names = {}
         for file in sorted(self.allowed.glob("*.key")):
+            if file.stem == SERVER:  # nobody else may have that name
+                continue
             try:
                 names[_read(file)[0]] = file.stem
             except SecurityError as error:  # one torn file must not lock everybody out
@@ -122,8 +124,8 @@ class Gate(ThreadAuthenticator):
         return key in self._security.names()
 
     def curve_user_id(self, client_public_key: bytes) -> str:
-        """The name behind a key that was just let in."""
-        return self._security.names().get(z85.encode(client_public_key), "")
+        """The name behind a key that was just let in; `?`, which nobody has, where it was taken away meanwhile."""
+        return self._security.names().get(z85.encode(client_public_key), "?")
 
 
 def _secret_file(name: str, folder: Path) -> Path:

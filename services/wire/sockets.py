@@ -25,7 +25,7 @@ from typing import Any
 import zmq
 
 from services.wire import codec
-from services.wire.errors import Malformed, NotLoopback, PortInUse, SocketError, TooLarge, WireError
+from services.wire.errors import NotLoopback, PortInUse, SocketError, TooLarge, WireError
 from services.wire.messages import Refused
 from services.wire.monitor import Link
 from services.wire.security import Security
@@ -48,6 +48,8 @@ class Received:
 class _Socket:
     """What all of them share. `refused` counts bad messages by kind of WireError."""
 
+    _head = 0  # frames before the envelope
+
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.refused: Counter[str] = Counter()
@@ -69,33 +71,42 @@ class _Socket:
             raise
         return True
 
-    def _take(self) -> list[zmq.Frame] | None:
-        """The next message's frames, or None. Of a message without bounds only the first frame is kept."""
+    def _next(self, timeout_s: float) -> tuple[list[zmq.Frame], Any] | None:
+        """The next good message within `timeout_s`, with its frames."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            if (frames := self._take()) is not None:
+                try:
+                    return frames, self._decode(frames)
+                except WireError as error:
+                    self._refuse(error, frames)
+            left = deadline - time.monotonic()
+            if left <= 0 or frames is None and not wait([self], left):
+                return None
+
+    def _take(self) -> list[zmq.Frame | None] | None:
+        """The frames of the next message, if there is one. One that is out of bounds is cut off with None."""
         try:
             frames = [self.socket.recv(zmq.NOBLOCK, copy=False)]
         except zmq.Again:
             return None
-        total = len(frames[0])
+        room = self.limit
         while self.socket.rcvmore:
             frame = self.socket.recv(copy=False)
-            total += len(frame)
-            if len(frames) <= codec.MAX_FRAMES and total <= self.limit + 256:
-                frames.append(frame)
-            else:
-                frames = frames[:1]
-                total = self.limit + 257
+            room -= len(frame)
+            if frames[-1] is not None:
+                frames.append(frame if room >= 0 and len(frames) <= codec.MAX_FRAMES else None)
         return frames
 
-    def _decode(self, frames: list[zmq.Frame]) -> Any:
-        """The message, or the WireError that says why there is none (counted)."""
-        try:
-            if not frames:
-                raise Malformed("no frames, or more than this port takes")
-            return codec.decode([f.buffer if len(f) >= _VIEW_FROM else f.bytes for f in frames], self.limit)
-        except WireError as error:
-            self.refused[type(error).__name__] += 1
-            log.debug("refused a message: %s", error)
-            return error
+    def _decode(self, frames: list[zmq.Frame | None]) -> Any:
+        if frames[-1] is None:
+            raise TooLarge(f"a message of more than {self.limit} bytes or {codec.MAX_FRAMES} frames")
+        envelope_on = frames[self._head:]
+        return codec.decode([f.buffer if len(f) >= _VIEW_FROM else f.bytes for f in envelope_on], self.limit)
+
+    def _refuse(self, error: WireError, frames: list[zmq.Frame | None]) -> None:
+        self.refused[type(error).__name__] += 1
+        log.debug("refused a message: %s", error)
 
 
 class _Bound(_Socket):
@@ -131,6 +142,8 @@ class _Bound(_Socket):
 class Server(_Bound):
     """Answers many clients (ROUTER). Raises PortInUse after `bind_seconds`, NotLoopback, SecurityError."""
 
+    _head = 1  # the peer
+
     def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
                  bind_seconds: float = 5.0, queue: int = QUEUE) -> None:
         super().__init__(zmq.ROUTER, context, address, limit, security, bind_seconds, queue)
@@ -139,20 +152,18 @@ class Server(_Bound):
 
     def receive(self, timeout_s: float = 0.0) -> Received | None:
         """The next good message within `timeout_s`, or None. Bad ones are counted and answered with Refused."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            if (frames := self._take()) is not None:
-                message = self._decode(frames[1:])
-                if not isinstance(message, WireError):
-                    return Received(frames[0].bytes, self._user(frames[1]), message)
-                self.send(frames[0].bytes, Refused(message.code, str(message)))
-            left = deadline - time.monotonic()
-            if left <= 0 or frames is None and not wait([self], left):
-                return None
+        if (got := self._next(timeout_s)) is None:
+            return None
+        (peer, envelope, *_), message = got
+        return Received(peer.bytes, self._user(envelope), message)
 
     def send(self, peer: bytes, message: Any) -> bool:
         """Queue a message for a peer; False where it is gone or its queue is full. Its arrays must not change any more."""
         return self._send(message, peer)
+
+    def _refuse(self, error: WireError, frames: list[zmq.Frame | None]) -> None:
+        super()._refuse(error, frames)
+        self.send(frames[0].bytes, Refused(error.code, str(error)))
 
 
 class Subscriber(_Bound):
@@ -165,13 +176,10 @@ class Subscriber(_Bound):
 
     def receive(self, timeout_s: float = 0.0) -> Received | None:
         """The next good message within `timeout_s`, or None; `peer` is empty."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            if (frames := self._take()) is not None and not isinstance(message := self._decode(frames), WireError):
-                return Received(b"", self._user(frames[0]), message)
-            left = deadline - time.monotonic()
-            if left <= 0 or frames is None and not wait([self], left):
-                return None
+        if (got := self._next(timeout_s)) is None:
+            return None
+        (envelope, *_), message = got
+        return Received(b"", self._user(envelope), message)
 
 
 class _Connecting(_Socket):
@@ -220,11 +228,14 @@ class _Connecting(_Socket):
         return self.link.update()
 
     def close(self, linger_s: float = 0.0) -> None:
+        if self.socket.closed:
+            return
         self.socket.disable_monitor()
         self.link.monitor.close(linger=0)
         super().close(linger_s)
 
     def _open(self, before: Link | None = None) -> None:
+        _host(self.address)
         self.socket = self._make()
         self.link = Link(self.socket, self.address, self._keys, before.trouble if before else "")
         self.socket.connect(self.address)
@@ -253,14 +264,9 @@ class Client(_Connecting):
 
     def receive(self, timeout_s: float = 0.0) -> Any | None:
         """The next good message within `timeout_s`, or None. Bad ones are counted."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            self.attend()
-            if (frames := self._take()) is not None and not isinstance(message := self._decode(frames), WireError):
-                return message
-            left = deadline - time.monotonic()
-            if left <= 0 or frames is None and not wait([self], left):
-                return None
+        self.attend()
+        got = self._next(timeout_s)
+        return got[1] if got else None
 
 
 class Publisher(_Connecting):
@@ -332,13 +338,18 @@ def _configured(socket: zmq.Socket, limit: int, queue: int) -> zmq.Socket:
 
 def _check_loopback(address: str, security: Security | None) -> None:
     """Raises NotLoopback where strangers could reach a socket without keys, SocketError for what is no address."""
-    match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:]+):(\d+|\*)", address)
-    if not match and not address.startswith(("inproc://", "ipc://")):
-        raise SocketError(f"{address}: not an address; want tcp://HOST:PORT")
-    if security or not match or _is_loopback(match[1]):
+    if _is_loopback(_host(address)) or security:
         return
     raise NotLoopback(f"{address}: without keys a service may only bind to loopback; set network.host=127.0.0.1, or make "
                       f"keys (`daydreamer keys new NAME`) and set network.keys")
+
+
+def _host(address: str) -> str:
+    """The host of tcp://HOST:PORT; raises SocketError for anything else."""
+    match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/]+):(\d{1,5})", address)
+    if not match or int(match[2]) > 65535:
+        raise SocketError(f"{address}: not an address; want tcp://HOST:PORT")
+    return match[1]
 
 
 def _is_loopback(host: str) -> bool:

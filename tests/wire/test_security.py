@@ -104,6 +104,12 @@ def test_the_name_a_client_gives_its_socket_means_nothing(server, keys):
         bare.close()
 
 
+def test_nobody_but_the_services_is_called_server(server, connect, keys):
+    file = new_keys("robot-2", keys)
+    (keys / "allowed/robot-2.key").rename(keys / "allowed/server.key")
+    assert_unheard(connect(file), server, "not allowed")
+
+
 def test_telemetry_carries_the_name_too(keys):
     security = Security.load(keys / "server.key_secret")
     with zmq.Context() as context:
