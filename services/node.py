@@ -34,7 +34,7 @@ from services.wire.security import Security
 if TYPE_CHECKING:
     from services.config import Config
 
-BEAT = 0.5  # seconds between heartbeats, and between reports
+BEAT = 0.5  # seconds between heartbeats, and between reports; a new state is told at once
 SILENCE = 3.0  # seconds without an answer after which the node says Hello again
 REMEMBERED = 64  # orders
 LAST_WORDS = 0.5  # seconds in which the last report may still leave
@@ -119,8 +119,8 @@ class Node:
     def _work(self) -> None:
         client = sockets.Client(self._context, self._control, limit=LIMITS["control"], security=self._security)
         publisher: sockets.Publisher | None = None
-        published = ""
-        beat = 0.0
+        published = said = ""
+        beat = -math.inf
         try:
             while not self._stop.is_set():
                 if (message := client.receive(LISTEN)) is not None:
@@ -130,8 +130,8 @@ class Node:
                 if published != self.address("telemetry"):
                     published = self.address("telemetry")
                     publisher = self._new_publisher(publisher, published)
-                if time.monotonic() - beat >= BEAT:
-                    beat = time.monotonic()
+                if time.monotonic() - beat >= BEAT or said != self.state:
+                    beat, said = time.monotonic(), self.state
                     self._report(client, publisher)
             self._report(client, publisher)
         finally:

@@ -58,8 +58,7 @@ class Roster:
 
     def alive(self, name: str, now: float) -> str:
         """alive | suspect | dead"""
-        self.liveness.poll(now)
-        return str(self.liveness.life(name))
+        return str(self.liveness.state(name, now))
 
     def addresses(self) -> dict[str, str]:
         """Where everything is, by port name."""

@@ -94,29 +94,30 @@ class Spool:
         """The other thread."""
         try:
             while not (crew.ended or self._over.is_set()):
-                self._collect(time.monotonic())
+                finishing = self._finishing.is_set()  # before the steps are collected: none is put after it was set
+                self._collect(time.monotonic(), finishing)
                 self._store(time.monotonic())
                 self._deliver(crew)
-                if self._finishing.is_set() and self._steps.empty() and not (self._unstored or self._sender.unacknowledged):
+                if finishing and not (self._unstored or self._sender.unacknowledged):
                     self._over.set()
         finally:
             self._over.set()
 
     def _take_stock(self) -> None:
-        """Announce what earlier boots left. Chunks after a damaged one cannot be delivered in order: they stay here."""
+        """What earlier boots left; it is sent once there is a connection. Chunks after a damaged one cannot be delivered in
+        order: they stay here."""
         for entry in list(self._log.entries):
             try:
                 self._announce(entry)
             except ValueError as error:
                 log.error("%s: %s; what follows it in this stream stays in the spool", self._folder, error)
 
-    def _announce(self, entry: Entry) -> None:
+    def _announce(self, entry: Entry) -> list[object]:
         effects = self._sender.announce(entry.stream, entry.sequence, entry.length, time.monotonic())
         self._entries[entry.stream, entry.sequence] = entry
-        self._carry_out(effects)
+        return effects
 
-    def _collect(self, now: float) -> None:
-        finishing = self._finishing.is_set()  # before the queue is emptied: nothing is put after it was set
+    def _collect(self, now: float, finishing: bool) -> None:
         while not self._steps.empty():
             self._stream, step = self._steps.get()
             self._unstored += self._cutter.add(self._stream, step, now)
@@ -132,7 +133,7 @@ class Spool:
                 durable = self._log.sync()
                 self._unstored.popleft()
                 for entry in durable:
-                    self._announce(entry)
+                    self._carry_out(self._announce(entry))
             self._disk = ""
         except DiskFull as error:
             if not self._disk:
