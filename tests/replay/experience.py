@@ -16,6 +16,7 @@ SCHEMA = Schema.of({
     "time": ("<i8", ()),
 })
 A, B, C = (bytes([letter]) * 16 for letter in b"abc")
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # a folder in memory: its fsync does not wait for a disk
 EPISODE = 17  # steps; shares no factor with the chunk lengths below, so that episodes begin anywhere in a chunk
 
 

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from experience import SCHEMA, A, B, C, chunk, contents, crashed_copy, newest, plain
+from experience import MEMORY, SCHEMA, A, B, C, chunk, contents, crashed_copy, newest, plain
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -20,7 +20,7 @@ class LogAndList(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="chunk-log-"))
+        self.root = Path(tempfile.mkdtemp(prefix="chunk-log-", dir=MEMORY))
         self.generation = 0
         self.log = ChunkLog.open(self.root / "0", SCHEMA, SEGMENT)
         self.appended, self.durable, self.dropped = [], 0, 0
@@ -117,5 +117,5 @@ class LogAndList(RuleBasedStateMachine):
 
 TestLogAndList = LogAndList.TestCase
 TestLogAndList.settings = settings(
-    max_examples=200, stateful_step_count=40, deadline=None, derandomize=True,
+    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

@@ -2,9 +2,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
-from experience import SCHEMA, A, B, chunk, contents, crashed_copy, fill, newest, plain
+from experience import MEMORY, SCHEMA, A, B, chunk, contents, crashed_copy, fill, newest, plain
 
 from daydreamer.replay.chunk_log import ChunkLog
 from daydreamer.replay.errors import LogCorrupt
@@ -13,18 +15,20 @@ CHUNKS = [chunk(A, 0), chunk(B, 0), chunk(A, 1), chunk(A, 2), chunk(B, 1)]
 
 
 @pytest.fixture
-def written(tmp_path):
+def written():
     """A log of CHUNKS, the last two of them never synced, as its writer left it when it died."""
-    with ChunkLog.open(tmp_path / "log", SCHEMA) as log:
-        entries = []
-        for number, c in enumerate(CHUNKS):
-            entries.append(log.append(c))
-            if number < 3:
-                log.sync()
-        return crashed_copy(tmp_path / "log", tmp_path / "crashed"), entries
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        folder, entries = Path(name), []
+        with ChunkLog.open(folder / "log", SCHEMA) as log:
+            for number, c in enumerate(CHUNKS):
+                entries.append(log.append(c))
+                if number < 3:
+                    log.sync()
+            crashed = crashed_copy(folder / "log", folder / "crashed")
+        yield crashed, entries
 
 
-def test_a_log_cut_at_any_byte_of_its_last_two_chunks_recovers_every_chunk_before(written, tmp_path):
+def test_a_log_cut_at_any_byte_of_its_last_two_chunks_recovers_every_chunk_before(written):
     folder, entries = written
     whole = newest(folder).read_bytes()
     for size in range(entries[3].offset, len(whole) + 1):

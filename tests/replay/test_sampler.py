@@ -96,7 +96,8 @@ def test_the_first_step_of_a_stream_counts_as_first_whatever_the_robot_says(log)
     late.columns["is_first"][:] = False
     log.append(late)
     batch = Sampler(log, settings(), seed=2).sample(50, LENGTH, BURN_IN)
-    np.testing.assert_array_equal(batch["is_first"], np.arange(WINDOW) <= (BURN_IN - steps_of(batch)[:, -1:] + LENGTH - 1))
+    padding = WINDOW - 1 - steps_of(batch)[:, -1:]
+    np.testing.assert_array_equal(batch["is_first"], np.arange(WINDOW) <= padding)
     assert not batch["prev_action"][batch["is_first"]].any()
 
 
