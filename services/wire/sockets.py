@@ -10,12 +10,8 @@ large: its arrays must not change afterwards.
 
 from __future__ import annotations
 
-import errno
-import ipaddress
 import logging
 import math
-import os
-import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,10 +21,14 @@ from typing import Any
 import zmq
 
 from services.wire import codec
-from services.wire.errors import NotLoopback, PortInUse, SocketError, TooLarge, WireError
+from services.wire.errors import TooLarge, WireError
 from services.wire.messages import Refused
 from services.wire.monitor import Link
+from services.wire.ports import bind, check_loopback, configured, host_of
 from services.wire.security import Security
+from services.wire.wakeup import Wakeup
+
+__all__ = ["Client", "Publisher", "Received", "Server", "Subscriber", "Wakeup", "wait"]
 
 log = logging.getLogger(__name__)
 
@@ -115,14 +115,14 @@ class _Bound(_Socket):
     def __init__(self, kind: int, context: zmq.Context, address: str, limit: int, security: Security | None,
                  bind_seconds: float, queue: int) -> None:
         super().__init__(limit)
-        _check_loopback(address, security)
+        check_loopback(address, security)
         # libzmq asks one gate per context about keys, so a guarded socket has a context of its own.
         self._own = zmq.Context() if security else None
-        self.socket = _configured((self._own or context).socket(kind), limit, queue)
+        self.socket = configured((self._own or context).socket(kind), limit, queue)
         self._gate = None
         try:
             self._gate = security.guard(self.socket) if security else None
-            self.address = _bind(self.socket, address, bind_seconds)
+            self.address = bind(self.socket, address, bind_seconds)
         except BaseException:
             self.close()
             raise
@@ -235,14 +235,14 @@ class _Connecting(_Socket):
         super().close(linger_s)
 
     def _open(self, before: Link | None = None) -> None:
-        _host(self.address)
+        host_of(self.address)
         self.socket = self._make()
         self.link = Link(self.socket, self.address, self._keys, before.trouble if before else "")
         self.socket.connect(self.address)
 
     @staticmethod
     def _new(kind: int, context: zmq.Context, limit: int, security: Security | None, queue: int) -> zmq.Socket:
-        socket = _configured(context.socket(kind), limit, queue)
+        socket = configured(context.socket(kind), limit, queue)
         socket.immediate = True  # queue for connections that stand, not for a service that may never come
         socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
         if security:
@@ -281,34 +281,6 @@ class Publisher(_Connecting):
         return self.connected and self._send(message)
 
 
-class Wakeup:
-    """Ends another thread's `wait`, of which it is one entry."""
-
-    def __init__(self) -> None:
-        self.socket, self._end = os.pipe()
-        os.set_blocking(self.socket, False)
-        os.set_blocking(self._end, False)
-
-    def set(self) -> None:
-        """Make this readable; from any thread."""
-        try:
-            os.write(self._end, b"\0")
-        except BlockingIOError:
-            pass  # full of wake-ups already
-
-    def clear(self) -> None:
-        """Make this unreadable again; call it before looking at what was handed over, so that nothing is missed."""
-        try:
-            while os.read(self.socket, 4096):
-                pass
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        os.close(self.socket)
-        os.close(self._end)
-
-
 def wait(entries: Sequence[Any], timeout_s: float) -> list[Any]:
     """Those of `entries` that have something to receive, as soon as one has, else [] after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
@@ -325,51 +297,3 @@ def wait(entries: Sequence[Any], timeout_s: float) -> list[Any]:
         ready = [entry for entry in entries if entry.socket in events]
         if ready or time.monotonic() >= deadline:
             return ready
-
-
-def _configured(socket: zmq.Socket, limit: int, queue: int) -> zmq.Socket:
-    socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = queue
-    socket.maxmsgsize = limit  # per frame; the sum is bounded where frames are taken
-    socket.handshake_ivl = 5000
-    socket.tcp_keepalive, socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 1, 10, 5, 3
-    return socket
-
-
-def _check_loopback(address: str, security: Security | None) -> None:
-    """Raises NotLoopback where strangers could reach a socket without keys, SocketError for what is no address."""
-    if _is_loopback(_host(address)) or security:
-        return
-    raise NotLoopback(f"{address}: without keys a service may only bind to loopback; set network.host=127.0.0.1, or make "
-                      f"keys (`daydreamer keys new NAME`) and set network.keys")
-
-
-def _host(address: str) -> str:
-    """The host of tcp://HOST:PORT; raises SocketError for anything else."""
-    match = re.fullmatch(r"tcp://(\[[^\]]+\]|[^:/]+):(\d{1,5})", address)
-    if not match or int(match[2]) > 65535:
-        raise SocketError(f"{address}: not an address; want tcp://HOST:PORT")
-    return match[1]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _bind(socket: zmq.Socket, address: str, seconds: float) -> str:
-    """Bind, waiting for a port that a killed predecessor has not let go of yet; returns the real address."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            socket.bind(address)
-            return socket.last_endpoint.decode()
-        except zmq.ZMQError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise SocketError(f"{address}: cannot bind there: {error.strerror}; check network.host and network.port") from error
-            if time.monotonic() >= deadline:
-                raise PortInUse(f"{address}: another process holds this port; end it, or choose others with "
-                                f"`--set network.port=...` (0: free ones)") from error
-        time.sleep(0.05)  # there is no event for a port that becomes free

@@ -11,7 +11,7 @@ import zmq
 from services.wire import sockets
 from services.wire.codec import encode
 from services.wire.errors import NotLoopback, PortInUse, SocketError, TooLarge, Unreachable
-from services.wire.messages import ChunkSent, NoNewWeights, Refused
+from services.wire.messages import ChunkSent, NoNewWeights
 
 LOOPBACK = "tcp://127.0.0.1:0"
 SOON = 5.0  # seconds; what should happen happens much sooner
@@ -175,7 +175,7 @@ def test_sending_never_blocks_where_nobody_reads_or_nobody_is(opened, pair):
     assert not nobody.send(NoNewWeights(1))
     assert not server.send(b"unknown", NoNewWeights(1))
     chunk = ChunkSent(bytes(16), 0, 0, {"x": np.zeros(90_000, "u1")})
-    assert not all([client.send(chunk) for _ in range(1000)]), "queues are bounded"
+    assert not all(client.send(chunk) for _ in range(1000)), "queues are bounded"
     assert time.monotonic() - start < 2
 
 
