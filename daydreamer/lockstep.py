@@ -26,7 +26,7 @@ from gymnasium.wrappers import RescaleAction
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from daydreamer.agent import FLAGS, Agent
+from daydreamer.agent import FLAGS, Agent, BadWeights
 from daydreamer.models.world_model import State
 from daydreamer.recorder import Recorder
 from daydreamer.replay import files
@@ -168,7 +168,7 @@ class Lockstep:
                 self.agent.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             self.close()
-            raise type(error)(f"{self._checkpoint}: {error}; choose another folder") from error
+            raise BadWeights(f"{self._checkpoint}: {error}; choose another folder") from error
         self.random.bit_generator.state = state.pop("random")
         self.recorder.load_state_dict(state.pop("recorder"))
         for name, value in state.items():

@@ -1,0 +1,101 @@
+"""A run in one process: what it stores, when it trains, how it goes on."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from agent_bench import Echo
+
+from daydreamer.agent import BadWeights
+from daydreamer.lockstep import Lockstep, LockstepSettings
+from daydreamer.replay.chunk import SchemaError
+from daydreamer.replay.errors import LogLocked
+from daydreamer.replay.settings import ReplaySettings
+from daydreamer.settings import AgentSettings
+
+AGENT = AgentSettings(size="debug", horizon=2, imagine_starts=4, warmup=0)
+REPLAY = ReplaySettings(batch=2, length=6, burn_in=2, prefill=40, segment_mib=1)
+
+
+def run_of(folder, env=None, agent=AGENT, **settings):
+    return Lockstep(env or Echo(), agent, REPLAY, LockstepSettings(**{"train_ratio": 2.0} | settings), folder, seed=7)
+
+
+def test_a_run_continues_bit_for_bit(tmp_path):
+    with run_of(tmp_path / "whole") as whole:
+        whole.run(100)
+        whole.run(200)
+        expected = whole.agent.state_dict()
+    with run_of(tmp_path / "parts") as first:
+        first.run(100)
+    with run_of(tmp_path / "parts") as second:
+        assert second.steps == 100 and second.agent.updates > 0
+        second.run(200)
+        result = second.agent.state_dict()
+    assert all(torch.equal(result[name], expected[name]) for name in expected)
+    returns = [[line["training_return"] for line in map(json.loads, (tmp_path / f / "scores.jsonl").open())]
+               for f in ("whole", "parts")]
+    assert returns[0] == returns[1]
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_keeps_what_it_saw(tmp_path):
+    with run_of(tmp_path) as run:
+        run.run(64)
+        run._episode(1000, lambda: None, lambda: False)  # an episode behind the last checkpoint
+        stored = run.recorder.steps
+    with run_of(tmp_path) as again:
+        assert again.steps == 64 and again.recorder.steps == stored
+        again.run(128)
+        assert again.steps == 128
+
+
+def test_the_train_ratio_counts_from_the_end_of_the_prefill(tmp_path):
+    with run_of(tmp_path, train_ratio=3.0) as run:
+        run.run(40)
+        assert run.agent.updates == 0
+        run.run(240)
+        assert run.agent.updates == 200 * 3 // 12, "a batch replays 2 x 6 steps, burn-in not counted"
+
+
+def test_what_is_stored_follows_the_time_convention(tmp_path):
+    with run_of(tmp_path) as run:
+        run.run(200)
+        batch = run.recorder.sample(["observation", "action", "reward", "is_first", "is_last", "is_terminal"])
+    inside = ~batch["is_first"][:, 1:]
+    assert np.array_equal(batch["prev_action"][:, 1:][inside], batch["action"][:, :-1][inside])
+    assert np.array_equal(batch["reward"][:, 1:][inside], (batch["action"][:, :-1, 0] > 0)[inside])
+    assert not batch["is_terminal"].any(), "an episode that was cut off is not over"
+
+
+def test_scores_and_progress_tell_what_happened(tmp_path):
+    seen = []
+    with Lockstep(Echo(), AGENT, REPLAY, LockstepSettings(train_ratio=2, evaluate_every=64, evaluate_episodes=2), tmp_path,
+                  evaluation_env=Echo()) as run:
+        run.run(128, seen.append)
+    lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").open()]
+    assert sum("training_return" in line for line in lines) == 128 // 16
+    assert [line["frames"] for line in lines if "evaluation_return" in line] == [64, 128]
+    assert [p.steps for p in seen] == [32, 64, 96, 128] and 0 <= seen[-1].reward <= 1 and seen[-1].updates > 0
+
+
+def test_a_run_can_be_stopped_in_the_middle_of_an_episode(tmp_path):
+    stop = []
+    with run_of(tmp_path) as run:
+        run.run(1000, lambda p: stop.append(p.steps), lambda: bool(stop))
+        assert run.steps == 32
+    with run_of(tmp_path) as again:
+        assert again.steps == 32
+
+
+def test_a_folder_of_another_run_is_refused_and_let_go(tmp_path):
+    with run_of(tmp_path) as run:
+        run.run(10)
+        with pytest.raises(LogLocked):
+            run_of(tmp_path)
+    with pytest.raises(SchemaError):
+        run_of(tmp_path, env=gymnasium.make("CartPole-v1"))
+    with pytest.raises(BadWeights, match="checkpoint.safetensors.*another folder"):
+        run_of(tmp_path, agent=AgentSettings(model="tiny", size="debug"))
+    run_of(tmp_path).close()

@@ -1,0 +1,7 @@
+"""For every test: numerical libraries take one thread, in this process and in those it starts. With more, threads that wait
+for one another spin, and a busy machine with few cores comes to a standstill."""
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
