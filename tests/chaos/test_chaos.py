@@ -1,0 +1,122 @@
+"""One run of the whole system, in which every process is killed once: nothing that was acknowledged is lost, and it goes on.
+
+The tests share the run and follow one another; each needs only that it is going.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from daydreamer.replay.stats import verify
+from live_run import ROBOT, LiveRun, alive
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+
+BACK = 10.0  # seconds, from the death of a process to its successor
+HZ = 20  # of the control loop
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
+    run = LiveRun(tmp_path_factory.mktemp("runs"))
+    try:
+        run.start()
+        run.until(lambda: run.robot().state == "armed" and run.robot().weights_version >= 0, 60, "the robot acts from weights")
+        yield run
+    finally:
+        run.clear()
+
+
+def kill(run: LiveRun, name: str) -> float:
+    """SIGKILL, and wait for the successor. Returns the seconds it took."""
+    before = run.until(lambda: run.pid(name), BACK, f"{name} has a process")
+    os.kill(before, signal.SIGKILL)
+    begun = time.monotonic()
+    run.until(lambda: run.pid(name) not in (0, before), BACK, f"{name} is back")
+    return time.monotonic() - begun
+
+
+def running(run: LiveRun, name: str) -> bool:
+    """Whether the newest process of a service has reported and works."""
+    service = next(s for s in run.status().services if s.name == name)
+    return service.alive == "alive" and service.pid == run.pid(name) and service.state in ("running", "waiting")
+
+
+@pytest.mark.parametrize("service", ["replay", "learner", "policy"])
+def test_a_killed_service_is_back_in_seconds_and_the_robot_goes_on_meanwhile(run: LiveRun, service: str):
+    before, begun = run.robot(), time.monotonic()
+    kill(run, service)
+    run.until(lambda: running(run, service), BACK, f"{service} works")
+    seconds, after = time.monotonic() - begun, run.robot()
+    assert seconds < BACK
+    assert after.pid == before.pid and after.state == "armed"
+    assert after.steps - before.steps > 0.7 * HZ * (seconds - 1)  # what is reported is up to a second old
+    run.until(lambda: {s.name: s.restarts for s in run.status().services}[service] == 1, BACK, "the restart is counted")
+
+
+def test_a_killed_coordinator_is_missed_by_nobody(run: LiveRun):
+    before, begun = run.status(), time.monotonic()
+    kill(run, "coordinator")
+    after = run.until(lambda: (s := run.status()) and s.steps > before.steps and len(s.services) >= 3 and s, BACK, "it knows all again")
+    seconds = time.monotonic() - begun
+    assert seconds < BACK
+    assert after.robots[0].pid == before.robots[0].pid
+    assert after.steps - before.steps > 0.7 * HZ * (seconds - 1)
+    for figure in ("updates", "weights_version"):
+        assert getattr(after.learner, figure) >= getattr(before.learner, figure)
+
+
+def test_a_killed_control_process_finds_its_body_alive_and_is_armed_again(run: LiveRun):
+    before, body = run.robot(), run.pid("body")
+    seconds = kill(run, ROBOT)
+    run.until(lambda: run.robot().pid == run.pid(ROBOT) and run.robot().state == "armed", BACK, "the robot is armed again")
+    assert seconds < BACK
+    assert run.pid("body") == body
+    run.until(lambda: run.robot().steps > before.steps + HZ, BACK, "it records steps")
+
+
+def test_a_killed_body_is_replaced_and_the_robot_armed_again(run: LiveRun):
+    before = run.robot()
+    kill(run, "body")
+    run.until(lambda: run.robot().state == "armed" and run.robot().steps > before.steps + HZ, BACK, "it records steps")
+    assert run.robot().pid == before.pid
+
+
+def test_learning_went_on_through_all_of_it(run: LiveRun):
+    before = run.status().learner
+    run.until(lambda: run.status().learner.updates > before.updates, BACK, "there are more updates")
+    run.until(lambda: run.robot().weights_version > before.weights_version, BACK, "they reach the robot")
+
+
+def test_killing_the_command_line_leaves_a_resting_robot_and_a_run_that_goes_on_where_it_was(run: LiveRun):
+    before = run.until(run.status, BACK, "there is a status")
+    pids = {name: run.pid(name) for name in ("coordinator", "replay", "learner", "policy", ROBOT, "body")}
+    run.process.kill()
+    run.process.wait()
+    deadline = time.monotonic() + 25  # the body lays the robot down about 10 s after it was last commanded
+    while left := {name for name, pid in pids.items() if alive(pid)}:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.1)
+
+    run.start()
+    after = run.until(lambda: (s := run.status()) and s.robots and s.learner.updates > before.learner.updates and s, 60,
+                      "it goes on learning")
+    assert after.steps >= before.steps and after.replay.acknowledged >= before.replay.acknowledged
+    run.until(lambda: run.robot().state == "armed" and run.status().steps > after.steps + HZ, 30, "the robot acts again")
+    assert run.stop() == 0, run.output()
+
+
+def test_every_acknowledged_step_is_in_the_log_once_and_the_summary_tells_what_happened(run: LiveRun):
+    log, summary = verify(run.folder.replay), run.summary()
+    assert log.sound, log
+    assert log.steps == summary["replay"]["acknowledged"] == summary["replay"]["inserted"]
+    assert len(log.streams) >= 4  # a stream ends with its control process or its body, and with the run
+    assert summary["replay"]["corrupt"] == 0
+    assert {name: summary["restarts"].get(name) for name in ("replay", "learner", "policy", "coordinator", ROBOT)} == dict.fromkeys(
+        ("replay", "learner", "policy", "coordinator", ROBOT), 1)
+    assert log.steps >= summary["steps"] - HZ  # a killed control process may take its last chunk, of up to a second, along
