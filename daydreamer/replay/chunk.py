@@ -35,7 +35,7 @@ BOOKKEEPING = {
 
 
 class SchemaError(Exception):
-    """Data does not have the columns that were agreed on."""
+    """Data is not what was agreed on: other columns, or steps that are not numbered on."""
 
 
 @dataclass(frozen=True)

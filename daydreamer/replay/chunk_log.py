@@ -30,6 +30,8 @@ from daydreamer.replay.record import Damage, Entry, Layout, Preamble, Scan, enco
 from daydreamer.replay.segment import Segment, segment_paths
 
 SEGMENT_BYTES = 256 << 20
+STREAM_BYTES = 16
+MOST_STEPS = 1 << 62
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +54,7 @@ class ChunkLog:
         self._active: Segment | None = None
         self._durable: dict[bytes, int] = {}  # chunks per stream on disk
         self._next: dict[bytes, int] = {}  # chunks per stream appended
+        self._ends: dict[bytes, int] = {}  # the step after the last of each stream
         self._unsynced: list[Entry] = []
         self._unreported: list[Entry] = []  # durable, not yet returned by `sync`
 
@@ -101,9 +104,7 @@ class ChunkLog:
         segment had to be synced first, anything appended since the last sync.
         """
         steps = self.schema.check(chunk.columns)
-        expected = self._next.get(chunk.stream, 0)
-        if chunk.sequence != expected:
-            raise OutOfOrder(f"stream {chunk.stream.hex()}: got chunk {chunk.sequence}, the next one is {expected}")
+        self._check_place(chunk)
         with files.full_disk_named(self.folder):
             active = self._room_for(record_bytes(steps, self._layout))
             record = encode_record(chunk, self._layout, active.synced)
@@ -112,7 +113,8 @@ class ChunkLog:
         active.count(entry)
         self._unsynced.append(entry)
         self.entries.append(entry)
-        self._next[chunk.stream] = expected + 1
+        self._next[chunk.stream] = chunk.sequence + 1
+        self._ends[chunk.stream] = entry.end_step
         self.inserted += steps
         return entry
 
@@ -170,6 +172,17 @@ class ChunkLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _check_place(self, chunk: Chunk) -> None:
+        """Raises OutOfOrder if the chunk is not its stream's next, SchemaError if its numbers make no sense."""
+        stream, end = chunk.stream.hex(), self._ends.get(chunk.stream, 0)
+        if len(chunk.stream) != STREAM_BYTES:
+            raise SchemaError(f"stream {stream}: must be named by {STREAM_BYTES} bytes")
+        if chunk.sequence != (following := self._next.get(chunk.stream, 0)):
+            raise OutOfOrder(f"stream {stream}: got chunk {chunk.sequence}, the next one is {following}")
+        if not end <= chunk.first_step < MOST_STEPS:
+            raise SchemaError(f"stream {stream}: chunk {chunk.sequence} starts at step {chunk.first_step}, "
+                              f"the next one is {end}")
+
     def _room_for(self, size: int) -> Segment:
         """The segment to append to: the active one while it has room, else a new one."""
         active = self._active
@@ -202,10 +215,15 @@ class ChunkLog:
         undone, self._unsynced = self._unsynced, []
         self.entries = self.entries[:len(self.entries) - len(undone)]
         self.inserted -= sum(entry.steps for entry in undone)
-        self._next = dict(self._durable)
+        self._count_on()
         self._active.discount(undone)
         self._active.cut(self._active.synced)
         self._seal()
+
+    def _count_on(self) -> None:
+        """Streams continue after what is durable."""
+        self._next = dict(self._durable)
+        self._ends = {entry.stream: entry.end_step for entry in self.entries}
 
     def _seal(self) -> None:
         if self._active is not None:
@@ -231,7 +249,7 @@ class ChunkLog:
         paths = segment_paths(self.folder)
         for number, path in paths:
             self._load(Segment(path, number), newest=path == paths[-1][1])
-        self._next = dict(self._durable)
+        self._count_on()
         for damage in self.corrupt:
             log.warning("%s: segment %d, bytes %d to %d set aside: %s", self.folder, *damage[:4])
 

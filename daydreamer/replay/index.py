@@ -93,8 +93,10 @@ class Index:
             self.add(entry)
 
     def add(self, entry: Entry) -> None:
-        """Append the next chunk of its stream."""
+        """Append the next chunk of its stream. One that goes back, as in a log patched together, is left out."""
         track = self._tracks.setdefault(entry.stream, Track())
+        if track.entries and entry.first_step < track.end:
+            return
         follows = track.entries and (track.entries[-1].sequence + 1, track.end) == (entry.sequence, entry.first_step)
         run = track.runs[-1] if follows else Run(entry.first_step, entry.sequence == 0)
         track.entries.append(entry)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from experience import SCHEMA, A, B, chunk, contents, fill, newest, plain
 
-from daydreamer.replay.chunk import Schema, SchemaError
+from daydreamer.replay.chunk import Chunk, Schema, SchemaError
 from daydreamer.replay.chunk_log import ChunkLog
 from daydreamer.replay.errors import DiskFull, LogDropped, LogError, LogLocked, OutOfOrder
 
@@ -72,6 +72,17 @@ def test_columns_that_do_not_fit_the_schema_change_nothing(tmp_path):
             log.append(bad)
         fill(log, A, 1)
         assert len(contents(log)) == 1
+
+
+@pytest.mark.parametrize("first", [-1, 9, 1 << 63])
+def test_steps_that_go_back_or_nowhere_are_refused(tmp_path, first):
+    with ChunkLog.open(tmp_path, SCHEMA) as log:
+        fill(log, A, 2)
+        with pytest.raises(SchemaError, match=f"chunk 2 starts at step {first}, the next one is 10"):
+            log.append(Chunk(A, 2, first, chunk(A, 2).columns))
+        with pytest.raises(SchemaError, match="named by 16 bytes"):
+            log.append(chunk(b"short", 0))
+        fill(log, A, 1)
 
 
 def test_a_log_of_another_robot_is_refused_with_the_first_column_that_differs(tmp_path):
