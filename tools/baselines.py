@@ -1,0 +1,54 @@
+"""Reward per step, minute by minute, of what learns nothing: what a learned policy of the A1 has to beat.
+
+Zero action (the middle of every joint's range), random actions, and holding the standing pose, from each start, in virtual
+time; the double, its task and its limits are those of a run.
+
+    python tools/baselines.py --minutes 5 --poses back belly --out docs/results/a1_baselines.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from measurement import report
+
+from robots.gym import RobotEnv
+from robots.registry import make
+from robots.unitree_a1.anatomy import STAND_ACTION
+
+CONTROL_HZ = 20
+Choose = Callable[[np.random.Generator], np.ndarray]
+BASELINES: dict[str, Choose] = {
+    "zero action": lambda random: np.zeros(12, np.float32),
+    "random action": lambda random: random.uniform(-1, 1, 12).astype(np.float32),
+    "hold home": lambda random: STAND_ACTION.astype(np.float32),
+}
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=int, default=5)
+    parser.add_argument("--poses", nargs="+", default=["back"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    report([row for pose in arguments.poses for name in BASELINES
+            for row in by_minute(pose, name, arguments.minutes, arguments.seed)], arguments.out)
+
+
+def by_minute(pose: str, name: str, minutes: int, seed: int) -> Iterator[dict[str, object]]:
+    """One row per minute of the robot's time."""
+    env, random = RobotEnv(*make("unitree_a1", "walk", {"pose": pose}, CONTROL_HZ, seed)), np.random.default_rng(seed)
+    env.reset()
+    for minute in range(1, minutes + 1):
+        rewards = [env.step(BASELINES[name](random))[1] for _ in range(60 * CONTROL_HZ)]
+        yield {"pose": pose, "baseline": name, "minute": minute, "reward_per_step": round(float(np.mean(rewards)), 3)}
+    env.close()
+
+
+if __name__ == "__main__":
+    main()
