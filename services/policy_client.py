@@ -13,6 +13,7 @@ from services.conversation import Conversation, Decision
 from services.crew import Crew
 from services.link import Link
 from services.node import Node
+from services.realtime import step_forward
 from services.wire import sockets
 from services.wire.messages import ActRefused, ActRequest
 
@@ -58,6 +59,7 @@ class PolicyClient:
 
     def work(self, crew: Crew) -> None:
         """The other thread."""
+        step_forward()  # the control loop waits for what passes here
         try:
             while not crew.ended:
                 client = self._link.client()
@@ -81,7 +83,7 @@ class PolicyClient:
     def _take(self, message: object) -> None:
         if isinstance(message, ActRefused):
             self._node.count("robot_policy_refusals_total", label=message.reason)
-        elif getattr(message, "step", None) == self._asked[0]:
+        if getattr(message, "step", None) == self._asked[0]:
             self._node.observe("robot_policy_round_trip_seconds", time.monotonic() - self._asked[1])
         with self._changed:
             self._request = self._conversation.on_message(message) or self._request

@@ -27,6 +27,7 @@ from services.link import Link
 from services.node import Node
 from services.pacer import Pacer
 from services.policy_client import PolicyClient
+from services.realtime import step_forward
 from services.run_folder import RunFolder
 from services.spool import Spool
 from services.wire.security import Security
@@ -86,6 +87,7 @@ class RobotNode:
         robot = self._config.robot
         pacer = Pacer(1 / (robot.control_hz * robot.speed))
         connected = False
+        step_forward()
         try:
             while not (ended() or control.stopping.is_set() or node.refused):
                 if not connected:

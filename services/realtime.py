@@ -1,0 +1,21 @@
+"""Lets a thread that keeps time run when its time has come, whatever else the machine has to do."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+PRIORITY = 1  # of 1 to 99: before all ordinary threads, behind everything else that is real time
+
+log = logging.getLogger(__name__)
+
+
+def step_forward() -> bool:
+    """Put the calling thread into the system's real-time class; what it starts later is ordinary again. False, and nothing
+    changed, where the system does not have that or does not allow it (systemd: `LimitRTPRIO`, as root: always)."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
+    except (AttributeError, OSError) as error:
+        log.info("no real-time priority (%s): a busy machine will delay control periods", error)
+        return False
+    return True
