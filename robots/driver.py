@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class Stop(enum.IntEnum):
-    """How to stop, from gentle to final. `HOLD` stays armed; `DAMP` disarms; `ESTOP` damps and latches a fault."""
+    """How to stop, from gentle to final. `HOLD` stays armed, and is a command like any other: said again each period, the robot
+    holds for as long as somebody says so. `DAMP` disarms; `ESTOP` damps and latches a fault."""
 
     HOLD = 1
     DAMP = 2
