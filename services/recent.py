@@ -14,12 +14,13 @@ RATE_WINDOW = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Sample:
-    """Totals at one moment; `periods`: control periods."""
+    """Totals at one moment; `periods`: control periods, as of `clock` [s] of the robot's own clock."""
 
     time: float
     steps: float
     reward: float
     periods: float
+    clock: float = 0.0
 
 
 class Recent:
@@ -48,12 +49,12 @@ class Recent:
         return [reward_per_step(a, b) for a, b in zip(edges, edges[1:])]
 
     def rate(self) -> float | None:
-        """Control periods per second over the last seconds."""
-        if not self._samples:
+        """Control periods per second over the last seconds, by the robot's clock; 0 where it reported nothing new."""
+        if len(self._samples) < 2:
             return None
         last = self._samples[-1]
         first = self._at(last.time - RATE_WINDOW)
-        return (last.periods - first.periods) / (last.time - first.time) if last.time > first.time else None
+        return (last.periods - first.periods) / (last.clock - first.clock) if last.clock > first.clock else 0.0
 
     def _at(self, time: float) -> Sample:
         """The last sample not after `time`, or the oldest."""

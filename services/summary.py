@@ -32,7 +32,7 @@ class Minutes:
         """Note the totals where a minute is full. A robot that came late has nothing in the minutes before it."""
         minute = int(seconds // MINUTE)
         for robot in totals.names("robot"):
-            marks = self.marks.setdefault(robot, [Sample(0, 0, 0, 0)] * (minute + 1))
+            marks = self.marks.setdefault(robot, [Sample(0, 0, 0, 0, 0)] * (minute + 1))
             while len(marks) <= minute:
                 marks.append(sample(totals, seconds, robot))
 
@@ -51,7 +51,7 @@ def together(samples: Iterable[Sample]) -> Sample:
 def sample(totals: Totals, time: float, robot: str = "") -> Sample:
     """The totals of a robot, or of all, as one sample."""
     return Sample(time, totals.value("robot", "robot_steps_total", robot), totals.value("robot", "robot_reward_sum", robot),
-                  totals.histogram("robot", "robot_control_period_seconds", robot).total)
+                  totals.histogram("robot", "robot_control_period_seconds", robot).total, totals.reported("robot", robot))
 
 
 def summary(totals: Totals, minutes: Minutes, last_minute: dict[str, float | None], seconds: float) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Account:
     """One sender: `former` boots, what they counted (`before`), and what the present boot reports (`now`)."""
 
     boot: str = ""
+    time: float = 0.0  # of the last report, seconds of the sender's clock
     former: list[str] = field(default_factory=list)
     before: dict[str, float] = field(default_factory=dict)
     now: dict[str, float] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Account:
         if boot != self.boot:
             self._retire()
             self.boot = boot
+        self.time = report.time / 1e9
         self.now = {key: value for key, value in report.values.items() if _known(key) and math.isfinite(value)}
         self.histograms_now = {key: counts for key, counts in report.histograms.items() if _known(key)}
 
@@ -91,6 +93,10 @@ class Totals:
         for account in self._of(kind, name):
             merged.merge(account.histogram(key).counts)
         return merged
+
+    def reported(self, kind: str, name: str) -> float:
+        """When a sender reported last [s of its own clock]; 0 where it never did."""
+        return max((account.time for account in self._of(kind, name)), default=0.0)
 
     def labels(self, kind: str, metric: str) -> dict[str, float]:
         """The totals of a metric with a label, by label."""

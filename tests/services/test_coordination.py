@@ -133,7 +133,7 @@ def test_the_sparkline_covers_one_minute_and_has_gaps_where_nothing_happened():
     recent = Recent()
     for second in range(0, 121):
         steps = 20 * min(second, 90)
-        recent.add(Sample(second, steps, 2 * steps, 20 * second))
+        recent.add(Sample(second, steps, 2 * steps, 20 * second, 1000 + second))
     assert len(recent.history()) == BINS
     assert recent.history()[0] == 2 and recent.history()[-1] is None
     assert recent.reward_per_step() == 2
