@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from daydreamer.agent import Agent
@@ -65,6 +66,24 @@ def test_robots_that_ask_together_are_answered_together_each_from_its_own_memory
     step = a.answer([request(1, robot="b"), dataclasses.replace(request(1, robot="c"), arrays=rows(4, 4))], 1, 0.0)
     assert all(isinstance(r, ActReply) for r in step)
     assert a._seats["a", BOOT].step == 0 and a._seats["b", BOOT].step == 1
+
+
+def test_each_robot_gets_its_own_row_of_the_batch(monkeypatch):
+    a = acting()
+    given = []
+
+    def act(carry, obs, *_):
+        """The memory becomes what was seen, so that it can be followed."""
+        given.append(next(iter(carry.values())).flatten(1)[:, 0].tolist())
+        row = torch.from_numpy(obs["imu"][:, 0])
+        return obs["imu"], {key: torch.ones_like(x) * row.reshape(-1, *[1] * (x.ndim - 1)) for key, x in carry.items()}
+
+    monkeypatch.setattr(a._agent, "act", act)
+    seen = {name: {**rows(0, 0), "imu": np.full((1, 2), value, np.float32)} for name, value in (("a", 0.25), ("b", 0.5))}
+    replies = a.answer([ActRequest(name, BOOT, 0, True, arrays) for name, arrays in seen.items()], 1, 0.0)
+    assert [r.arrays["actions"].tolist() for r in replies] == [[[0.25, 0.25]], [[0.5, 0.5]]]
+    a.answer([request(1, robot="b"), request(1, robot="a")], 1, 0.0)
+    assert given[1] == [0.5, 0.25], "whatever the order they ask in"
 
 
 def test_asking_again_gives_the_same_action_and_moves_the_memory_once():

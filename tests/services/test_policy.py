@@ -118,12 +118,14 @@ def test_a_robot_with_nan_is_refused_and_the_others_act():
         assert replies[ActReply].step == 1
 
 
-def test_two_requests_of_one_robot_are_answered_in_order():
-    with policy(shelf_with(1)) as link:
-        act(link, request(0))
-        for step in (1, 2, 3):
-            link.send(request(step))
-        assert [link.receive(PATIENCE).step for _ in range(3)] == [1, 2, 3]
+def test_two_requests_of_one_robot_within_a_window_are_answered_one_after_the_other():
+    with policy(shelf_with(1), policy={"batch_window": 0.1}) as link:
+        act(link, request(0, "toy-0"))
+        act(link, request(0, "toy-1"))
+        for asked in (request(1, "toy-0"), request(2, "toy-0"), request(1, "toy-1")):
+            link.send(asked)
+        replies = [link.receive(PATIENCE) for _ in range(3)]
+        assert all(isinstance(r, ActReply) for r in replies) and sorted(r.step for r in replies) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("spoil", [
