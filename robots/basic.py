@@ -1,7 +1,8 @@
 """The short way to a driver: four small methods for the robot, all rules of the contract from here.
 
-For robots that take their actions as they are and rest when told nothing: a cart, a ball, an arm whose controller has its
-own position loop. One that needs an inner loop of its own with filters and limits implements `Driver`, as the A1's does.
+For robots that take their actions as they are and rest when told nothing: a cart, a ball, an arm whose controller has
+its own position loop. One that needs an inner loop of its own with filters and limits implements `Driver`, as the A1's
+does.
 """
 
 from __future__ import annotations

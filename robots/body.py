@@ -25,7 +25,9 @@ from robots import driver as contract
 from robots.body_layout import (
     BODY_PID, BODY_TIME, CLIP, CONTROL_TIME, MODE, READY, STOPS, Files, Layout, stamp, text, unstamp,
 )
-from robots.driver import Applied, Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotError, RobotSpec, Signals, Stop
+from robots.driver import (
+    Applied, Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotError, RobotSpec, Signals, Stop,
+)
 from robots.registry import make_driver
 from robots.safety import Gate
 from robots.shared_memory import Region
@@ -96,7 +98,7 @@ class Body(Driver):
                 os.kill(self.pid, signal.SIGTERM)
                 self._wait_for_end(PARKING)
         finally:
-            if not self.log_path.stat().st_size:
+            if self.log_path.exists() and not self.log_path.stat().st_size:
                 self.log_path.unlink()
             self._let_go()
 
@@ -147,10 +149,11 @@ class Body(Driver):
         """Up to a tenth of a second old, but for the mode and the fault. A lost body shows as a fault of the link."""
         if self._region is None:
             return Health(Mode.DISARMED)
-        age = self._silence()
-        fields = json.loads(self._region.boxes["health"].read()[1])
-        mode, fault = (Mode.DISARMED, "the body process does not answer") if self._lost() else (fields["mode"], fields["fault"])
-        return Health(Mode(mode), fault, max(age, fields["link_age"]), fields["ticks"], fields["overruns"], fields["gauges"])
+        age, fields = self._silence(), json.loads(self._region.boxes["health"].read()[1])
+        if self._lost():
+            fields |= {"mode": Mode.DISARMED, "fault": "the body process does not answer"}
+        return Health(Mode(fields["mode"]), fields["fault"], max(age, fields["link_age"]), fields["ticks"],
+                      fields["overruns"], fields["gauges"])
 
     def _take_control(self) -> None:
         if self._control is None:
@@ -222,7 +225,7 @@ class Body(Driver):
         deadline = time.monotonic() + timeout
         while self._files.owner()[0] == self.pid:
             if time.monotonic() > deadline:
-                log.error("%s: the body process %d does not end; see %s", self._settings["name"], self.pid, self.log_path)
+                log.error("the body process %d does not end; see %s", self.pid, self.log_path)
                 return
             time.sleep(POLL)
 

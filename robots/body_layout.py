@@ -26,7 +26,7 @@ _TEXT = 8192  # bytes of an order, an answer, a health report
 
 
 class Files:
-    """Paths and locks of the body called `name`. A lock is held by a living process and freed by the system when it dies."""
+    """Paths and locks of the body called `name`. The system frees a lock when the process that holds it dies."""
 
     def __init__(self, name: str) -> None:
         slug = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[-40:]

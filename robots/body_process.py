@@ -1,8 +1,8 @@
-"""The process that owns one robot: it ticks the driver in real time and follows what the control process left in memory.
+"""The process that owns one robot: ticks the driver in real time and follows what the control process left in memory.
 
 It needs nobody. Without commands the driver holds and damps by itself; without any sign of a control process for
-`ABANDONED` seconds, or on SIGTERM, the robot parks and the process ends. Everything but rendering and the watch over stops
-while parking happens on the main thread.
+`ABANDONED` seconds, or on SIGTERM, the robot parks and the process ends. Everything but rendering and the watch over
+stops while parking happens on the main thread.
 """
 
 from __future__ import annotations

@@ -103,8 +103,8 @@ class EnvTask(Task):
 class GymDriver(Driver):
     """A gymnasium environment shown as a robot.
 
-    Signals are its observation (`observation`, or the names of a Dict space, nested ones joined by `_`; what is no box is
-    flattened to one-hot), and `env_reward`, `env_terminated`, `env_truncated`. Continuous actions are rescaled from
+    Signals are its observation (`observation`, or the names of a Dict space, nested ones joined by `_`; what is no box
+    is flattened to one-hot), and `env_reward`, `env_terminated`, `env_truncated`. Continuous actions are rescaled from
     [-1, 1]. After an ending, the next command resets it, whatever the action. Without commands it stands still.
     """
 
@@ -257,4 +257,5 @@ def _spec(options: GymOptions, parts: Parts, action: spaces.Space, control_hz: f
         space, noop = spaces.Box(-1.0, 1.0, action.shape, np.float32), None
     else:
         raise ValueError(f"{options.id}: action space {action} is neither Discrete nor a bounded Box of floats")
-    return RobotSpec(options.id, spaces.Dict(signals), dict.fromkeys(signals, ""), space, control_hz, inner_hz, noop=noop)
+    units = dict.fromkeys(signals, "")
+    return RobotSpec(options.id, spaces.Dict(signals), units, space, control_hz, inner_hz, noop=noop)

@@ -58,14 +58,15 @@ def make_driver(driver: str, options: Mapping[str, Any], control_hz: float = 20.
     return found(checked(found.Options, options), control_hz=control_hz, seed=seed)
 
 
-def make(driver: str, task: str, options: Mapping[str, Any], control_hz: float = 20.0, seed: int = 0) -> tuple[Driver, Task]:
+def make(driver: str, task: str, options: Mapping[str, Any], control_hz: float = 20.0,
+         seed: int = 0) -> tuple[Driver, Task]:
     """A driver and its task. Raises UnknownRobot, ValueError (a bad option)."""
     found = task_class(driver_class(driver), task)
     return make_driver(driver, options, control_hz, seed), found()
 
 
 def checked(options: type, values: Mapping[str, Any]) -> Any:
-    """The dataclass `options` filled with `values`: keys must exist, values must have the field's type (int is a float)."""
+    """The dataclass `options` filled with `values`: keys must exist, values have the type of the field."""
     kinds = typing.get_type_hints(options)
     fields = {field.name: kinds[field.name] for field in dataclasses.fields(options)}
     for name, value in values.items():

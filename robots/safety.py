@@ -1,9 +1,11 @@
 """What stands between a command and a motor, small enough to be read by whoever signs for the robot.
 
-Four rooms, none of which has a clock, a thread or an operating system of its own; times are nanoseconds given by the caller:
+Four rooms, none of which has a clock, a thread or an operating system of its own; times are nanoseconds given by the
+caller:
 
 - `Gate` admits a command: right shape, finite, inside the action space.
-- `Limits` turns a wanted joint position into the next setpoint: one intersection of intervals, every period of the inner loop.
+- `Limits` turns a wanted joint position into the next setpoint: one intersection of intervals, every period of the
+  inner loop.
 - `Watchdog` says how far a command may still be trusted: fresh, then hold, then damp.
 - `Interlock` is disarmed, armed or in a latched fault. Any thread may stop it; only an operator clears it.
 """
@@ -64,13 +66,16 @@ class Limits:
     """Where the next setpoint may lie, joint by joint: the intersection of
 
     - position: `lower` to `upper` [rad]. From outside, the setpoint may stay or come back, never go farther out;
-    - velocity: `velocity` [rad/s] from the setpoint before, and no faster than `acceleration` can brake before the range ends;
+    - velocity: `velocity` [rad/s] from the setpoint before, and no faster than `acceleration` can brake before the
+      range ends;
     - acceleration: `acceleration` [rad/s²] from the velocity before;
     - relative step: `step` [rad] from the setpoint before;
-    - torque: `window` [rad] around the measured position, which bounds the spring term of a position loop at Kp * window.
+    - torque: `window` [rad] around the measured position, which bounds the spring term of a position loop at Kp
+      times window.
 
-    If the first four contradict one another, the setpoint holds and the mask says EMPTY: the caller latches a fault. If the
-    robot was pushed so far that only the torque window is left out, the setpoint yields to it: less torque is always allowed.
+    If the first four contradict one another, the setpoint holds and the mask says EMPTY: the caller latches a fault. If
+    the robot was pushed so far that only the torque window is left out, the setpoint yields to it: less torque is
+    always allowed.
     """
 
     def __init__(self, lower: np.ndarray, upper: np.ndarray, period: float, *, velocity: float = np.inf,
@@ -128,7 +133,7 @@ class Limits:
                 np.minimum(fast, before + self._braking(self._upper - before)))
 
     def _braking(self, room: np.ndarray) -> np.ndarray:
-        """How far to go this period so that `acceleration` still stops within `room`: v = a (sqrt(dt² + 2 room/a) - dt)."""
+        """The longest step that `acceleration` can still stop within `room`: v = a (sqrt(dt² + 2 room/a) - dt)."""
         dt, a = self._period, self._acceleration
         return a * dt * (np.sqrt(dt**2 + 2 * np.maximum(room, 0) / a) - dt)
 
@@ -156,7 +161,7 @@ class Trust(enum.IntEnum):
 
 @dataclass
 class Watchdog:
-    """A command is followed for `ttl` seconds, then the robot holds, and damps `damp_after` seconds after the command."""
+    """A command is followed for `ttl` seconds, held until `damp_after` seconds, then the robot damps."""
 
     ttl: float
     damp_after: float

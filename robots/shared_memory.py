@@ -1,8 +1,8 @@
 """Memory that two processes share through a file: words, and mailboxes that hold the newest message.
 
-Each word and each mailbox has one writer. A word is one aligned 64-bit store, which any thread may make at any time without
-a lock. A mailbox has two slots that are written in turn, each with its number and a checksum: a reader that meets a torn
-slot, on any CPU, sees that it is torn and takes the other one. Nobody ever waits for the other side.
+Each word and each mailbox has one writer. A word is one aligned 64-bit store, which any thread may make at any time
+without a lock. A mailbox has two slots that are written in turn, each with its number and a checksum: a reader that
+meets a torn slot, on any CPU, sees that it is torn and takes the other one. Nobody ever waits for the other side.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _ATTEMPTS = 10
 
 
 def folder() -> Path:
-    """Where this user's shared files lie, in memory where the system offers that. Raises PermissionError if it is not ours."""
+    """Where this user's shared files lie, in memory where possible. Raises PermissionError if it is not ours."""
     base = Path("/dev/shm")
-    path = (base if base.is_dir() and os.access(base, os.W_OK) else Path(tempfile.gettempdir())) / f"daydreamer-{os.getuid()}"
+    base = base if base.is_dir() and os.access(base, os.W_OK) else Path(tempfile.gettempdir())
+    path = base / f"daydreamer-{os.getuid()}"
     path.mkdir(mode=0o700, exist_ok=True)
     info = path.lstat()
     if path.is_symlink() or info.st_uid != os.getuid() or info.st_mode & 0o077:
@@ -57,8 +58,8 @@ class Mailbox:
         _HEAD.pack_into(slot, 0, self._number, len(message), _checksum(self._number, message))
 
     def read(self) -> tuple[int, bytes] | None:
-        """The number and bytes of the newest message; None before the first. Raises BlockingIOError where each attempt met
-        a torn slot, which takes a writer that writes faster than memory can be copied."""
+        """The number and bytes of the newest message; None before the first. Raises BlockingIOError where each attempt
+        met a torn slot, which takes a writer that writes faster than memory can be copied."""
         for _ in range(_ATTEMPTS):
             heads = [(*_HEAD.unpack_from(slot), slot) for slot in self._slots]
             if not any(head[0] for head in heads):

@@ -1,7 +1,7 @@
 """Reward per step, minute by minute, of what learns nothing: what a learned policy of the A1 has to beat.
 
-Zero action (the middle of every joint's range), random actions, and holding the standing pose, from each start, in virtual
-time; the double, its task and its limits are those of a run.
+Zero action (the middle of every joint's range), random actions, and holding the standing pose, from each start, in
+virtual time; the double, its task and its limits are those of a run.
 
     python tools/baselines.py --minutes 5 --poses back belly --out docs/results/a1_baselines.csv
 """

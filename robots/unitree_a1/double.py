@@ -1,7 +1,8 @@
 """The A1's MuJoCo double: what answers at the far end of the link when no robot is there.
 
-Physics and motor loop run at 1 kHz. Each motor follows tau = Kp (q - angle) - Kd velocity within its torque, and drives no
-faster than its speed. The state it sends is measured: with the noise and delay asked for, never the simulator's truth.
+Physics and motor loop run at 1 kHz. Each motor follows tau = Kp (q - angle) - Kd velocity within its torque, and drives
+no faster than its speed. The state it sends is measured: with the noise and delay asked for, never the simulator's
+truth.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ _ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
 
 
 class A1Double(Link):
-    """Starts in `pose`. `noise` scales the measurement noise, `latency` [s] delays the state, `payload` [kg] rides on the
-    trunk, `friction` is that of the feet. For tests and evaluation only: `push`, `set_pose`, `true_velocity`, `data`."""
+    """Starts in `pose`. `noise` scales the measurement noise, `latency` [s] delays the state, `payload` [kg] rides on
+    the trunk, `friction` is that of the feet. For tests and evaluation only: `push`, `set_pose`, `true_velocity`,
+    `data`."""
 
     def __init__(self, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
                  friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0) -> None:
@@ -67,7 +69,7 @@ class A1Double(Link):
     def exchange(self, command: LowCommand) -> LowState:
         """One millisecond of physics under the command."""
         if not math.isfinite(self._motion.sum()):
-            return self._state()  # physics broke down and stays so until the next `open`: a fault for the driver to find
+            return self._state()  # physics broke down, until the next `open`: a fault for the driver to find
         q, dq, torque = self._angles, self._velocities, self._torques
         wanted = command.kp * (command.q - q) - command.kd * dq
         np.minimum(wanted, anatomy.TORQUE * (dq < anatomy.SPEED), out=torque)

@@ -1,8 +1,8 @@
 """Driver of the Unitree A1: twelve joint angles follow the actions through filter, interpolation and limits.
 
-A command is a joint position per motor, mapped from [-1, 1] to the joint range used, low-passed at the policy's rate and
-interpolated to it over one control period, as on the robot DayDreamer trained. Every millisecond the limits choose the next
-setpoint from that line and from the measured angles. Disarmed or faulted the motors damp.
+A command is a joint position per motor, mapped from [-1, 1] to the joint range used, low-passed at the policy's rate
+and interpolated to it over one control period, as on the robot DayDreamer trained. Every millisecond the limits choose
+the next setpoint from that line and from the measured angles. Disarmed or faulted the motors damp.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SIGNALS = {
 @dataclass(frozen=True)
 class A1Options:
     """`pose` the double starts in; `noise`, `latency`, `payload`, `friction` as in the double; `camera`: off or chase
-    (signals `image` and `depth`, 64x64, from behind the robot); `filter_hz`: cutoff of the action filter, 0 for none."""
+    (signals `image` and `depth`, 64x64, from behind the robot); `filter_hz`: cutoff of the filter, 0: none."""
 
     pose: str = "back"
     noise: float = 0.0
@@ -131,10 +131,10 @@ class A1Driver(Driver):
         state, vertical = self._state, self._up
         roll, pitch = math.atan2(vertical[1], vertical[2]), -math.asin(max(-1.0, min(1.0, vertical[0])))
         values = {
-            "joint_angles": state.q, "joint_velocities": state.dq, "torques": state.tau, "setpoint": self._limits.setpoint,
-            "tilt": np.array([roll, pitch]), "tilt_rates": state.gyro[:2], "up": vertical, "angular_velocity": state.gyro,
-            "acceleration": state.acceleration, "foot_contacts": state.foot_force > CONTACT,
-            "base_velocity": self._estimator.velocity,
+            "joint_angles": state.q, "joint_velocities": state.dq, "torques": state.tau,
+            "setpoint": self._limits.setpoint, "tilt": np.array([roll, pitch]), "tilt_rates": state.gyro[:2],
+            "up": vertical, "angular_velocity": state.gyro, "acceleration": state.acceleration,
+            "foot_contacts": state.foot_force > CONTACT, "base_velocity": self._estimator.velocity,
         }
         values = {name: np.asarray(value, np.float32) for name, value in values.items()}
         return Signals(values | self.link.frame(), state.time, self._ticks)
@@ -183,7 +183,7 @@ class A1Driver(Driver):
         self._interlock.arm()
 
     def stop(self, level: Stop) -> None:
-        """HOLD keeps the present setpoint until the next command; DAMP and ESTOP take effect with the next millisecond."""
+        """HOLD keeps the present setpoint until the next command; DAMP and ESTOP act with the next millisecond."""
         self._hold_wanted = True
         self._interlock.stop(level)
 
@@ -250,6 +250,7 @@ class A1Driver(Driver):
     def _obey_hold(self) -> None:
         if self._hold_wanted:
             self._hold_wanted = False
+            self._watchdog.feed(self.link.now())
             self._filter.start(self._limits.setpoint)
             self._draw_line(self._limits.setpoint, ticks=0)
 
@@ -308,7 +309,8 @@ def _spec(options: A1Options, control_hz: float) -> RobotSpec:
                                         for name, (size, _) in SIGNALS.items()}
     units = {name: unit for name, (_, unit) in SIGNALS.items()}
     if options.camera == "chase":
-        signals |= {"image": spaces.Box(0, 255, (64, 64, 3), np.uint8), "depth": spaces.Box(0, 255, (64, 64, 1), np.uint8)}
+        signals["image"] = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+        signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
         units |= {"image": "", "depth": "0.02 m"}
     action = spaces.Box(-1.0, 1.0, (12,), np.float32)
     ttl = max(0.2, 2.5 / control_hz)

@@ -1,7 +1,8 @@
-"""Base velocity from what a legged robot measures: the accelerometer between steps, the standing feet against its drift.
+"""Base velocity from what a legged robot measures: the accelerometer, and the standing feet against its drift.
 
-A complementary filter. Between updates the accelerometer is integrated in the body frame; every foot that carries weight is
-taken to stand still, so the body moves against it with minus the foot's velocity, and the estimate is pulled there.
+A complementary filter. Between updates the accelerometer is integrated in the body frame; every foot that carries
+weight is taken to stand still, so the body moves against it with minus the foot's velocity, and the estimate is pulled
+there.
 """
 
 from __future__ import annotations

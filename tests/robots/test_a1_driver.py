@@ -178,7 +178,8 @@ def test_a_robot_on_its_back_is_not_folded():
 
 
 @pytest.mark.parametrize("options", [
-    {"pose": "handstand"}, {"camera": "front"}, {"noise": -1.0}, {"latency": 1.0}, {"filter_hz": -1.0}, {"payload": 50.0}])
+    {"pose": "handstand"}, {"camera": "front"}, {"noise": -1.0}, {"latency": 1.0}, {"filter_hz": -1.0},
+    {"payload": 50.0}])
 def test_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         A1Options(**options)

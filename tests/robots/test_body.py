@@ -66,7 +66,7 @@ def test_it_stands_in_real_time_on_a_small_share_of_a_core(body):
     health = body.health()
     assert signals.values["up"][2] > 0.99
     assert np.median(ages) < 0.02
-    assert health.ticks - ticks + health.overruns == pytest.approx(seconds * 1000, abs=250)  # reports come ten times a second
+    assert health.ticks - ticks + health.overruns == pytest.approx(seconds * 1000, abs=250)  # reported at 10 Hz
     assert (spent() - before) / seconds < 0.3  # of a core; 0.14 on an idle one
 
 
@@ -141,7 +141,8 @@ CONTROL = """
 
 
 def test_a_killed_control_process_leaves_a_body_that_damps_and_that_the_next_one_finds(name):
-    control = subprocess.Popen([sys.executable, "-c", textwrap.dedent(CONTROL), name], stdout=subprocess.PIPE, text=True)
+    control = subprocess.Popen([sys.executable, "-c", textwrap.dedent(CONTROL), name],
+                               stdout=subprocess.PIPE, text=True)
     pid = int(control.stdout.readline())
     control.kill()
     control.wait()
