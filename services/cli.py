@@ -258,11 +258,13 @@ def _operator(home: Path, run: str, connect: str, keys: str):
     """A line to the coordinator of a run: one of this machine, or the one at `connect`."""
     from services import config as configs
     from services import run_folder
-    from services.operator import Operator, control_address
+    from services.operator import Operator, OperatorError, control_address
 
     if connect:
         return Operator(control_address(connect), keys)
     folder, info = run_folder.running(home, run)
+    if not info.addresses:
+        raise OperatorError(f"{folder.path}: is starting; ask again in a moment")
     return Operator(info.addresses["control"].replace("0.0.0.0", "127.0.0.1"), configs.load(folder.config).network.keys)
 
 

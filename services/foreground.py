@@ -26,6 +26,7 @@ def run(config: Config, home: Path, screen: Screen, *, seconds: float | None = N
     """
     stop = threading.Event()
     with run_folder.claim(home, config) as folder:
+        run_folder.announce(folder, {})
         cluster = Cluster(config, folder, address=address)
         with ended_by_signals(stop, lambda: screen.say(f"still waiting for {_unfinished(cluster)}")), screen:
             try:

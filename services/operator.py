@@ -14,6 +14,9 @@ from services.wire.messages import Answer, Ask, Refused
 from services.wire.security import Security
 
 
+CONNECTING = 0.02  # seconds between two looks at whether the connection stands
+
+
 class OperatorError(Exception):
     """The coordinator did not answer, or did not do what was asked."""
 
@@ -56,8 +59,9 @@ class Operator:
         """What the coordinator answers within `patience` seconds. Raises OperatorError."""
         while self._client.receive(0) is not None:  # the answer to an earlier question that came too late
             continue
-        self._client.send(Ask(command, robot, token))
         deadline = time.monotonic() + patience
+        while not self._client.send(Ask(command, robot, token)) and time.monotonic() < deadline:
+            sockets.wait([self._client], CONNECTING)
         while (left := deadline - time.monotonic()) > 0:
             match self._client.receive(left):
                 case Answer(ok=True, text=text):

@@ -34,7 +34,7 @@ class RunFolderError(Exception):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What `run.json` holds: who runs here and where its services bind, by port name."""
+    """What `run.json` holds: who runs here and where its services bind, by port name; empty until they start."""
 
     name: str
     pid: int

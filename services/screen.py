@@ -46,7 +46,7 @@ class Picture:
         self._live.update(live.view(status, remaining, note), refresh=True)
 
     def say(self, text: str) -> None:
-        self._live.console.print(text, highlight=False)
+        self._live.console.print(text, highlight=False, markup=False)
 
 
 class Lines:
