@@ -38,17 +38,15 @@ if TYPE_CHECKING:
 STORE_BYTES = 80 << 20  # of Ray's object store, which we do not use: about the least it takes
 PATIENCE = {"robot": 30.0, "learner": 60.0, "policy": 10.0, "replay": 20.0, "coordinator": 10.0}  # s to end, in this order
 
-# Ray reads these when it is imported, and so do the processes that it starts.
-ANY_CLUSTER = {
-    "RAY_USAGE_STATS_ENABLED": "0",
+# Ray reads these when it is imported, and so does every process that it starts: `ray start` needs them too.
+ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # Ray prints nothing into the terminal; what happens is in our logs and in its own
-}
-LOCAL_CLUSTER = ANY_CLUSTER | {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everything of Ray binds to loopback, on Linux too
     "RAY_worker_niceness": "0",  # a control loop must not run at Ray's default of 15
     "RAY_kill_child_processes_on_worker_exit": "false",  # a robot's body outlives its control process
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
+QUIET = {"RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # Ray prints nothing into the terminal; what happens is in our logs and in its own
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # everything of Ray binds to loopback, on Linux too
 
 log = logging.getLogger(__name__)
 Build = Callable[[Role, Config, RunFolder, str], Service]
@@ -93,6 +91,8 @@ class Cluster:
         launches = {name: self._launch(name, role) for name, role in self._roles.items()}
         order = [([name for name, role in self._roles.items() if role.kind == kind], patience)
                  for kind, patience in PATIENCE.items()]
+        for name in self._roles:
+            self._node.count("restarts_total", 0, name)
         self._supervisor = Supervisor(launches, order, lambda name: self._node.count("restarts_total", label=name))
         self._supervisor.start()
 
@@ -133,7 +133,7 @@ class Cluster:
 
     def _connect(self) -> None:
         """Start a local cluster or join the one at `address`."""
-        os.environ.update(ANY_CLUSTER if self._address else LOCAL_CLUSTER)
+        os.environ.update(ENVIRONMENT | QUIET | ({} if self._address else LOOPBACK))
         if not self._address:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray reads it once per process
         import ray
@@ -145,7 +145,8 @@ class Cluster:
             try:
                 ray.init(**where, namespace=self.config.name, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                raise ServiceRefused(f"Ray {self._address or 'on this machine'}: {error}") from error
+                hint = "; is ~/.ray/auth_token that cluster's?" if self._address else ""
+                raise ServiceRefused(f"Ray {self._address or 'on this machine'}: {error}{hint}") from error
         self._connected = True
 
     def _launch(self, name: str, role: Role) -> Launch:

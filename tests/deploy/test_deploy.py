@@ -1,0 +1,156 @@
+"""The deployment files name commands, options, ports, settings and files that exist."""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import typer
+import yaml
+
+from services import cli, roles
+from services import config as configs
+from services.cluster import ENVIRONMENT
+from services.config import PORTS
+from services.wire.security import SERVER
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+RAY = yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text())
+DOCKERFILE = re.sub(r"\\\n", " ", (DEPLOY / "Dockerfile").read_text())
+ROBOT = roles.robot_name(configs.load(ROOT / "configs" / "a1_walk.yaml"), 0)
+
+
+def parse(words: list[str]) -> tuple[str, dict]:
+    """A `daydreamer` command as the command line understands it: name and options. Raises click's errors."""
+    command = typer.main.get_command(cli.app)
+    while hasattr(command, "commands"):  # `replay CONFIG` is a group that serves by default
+        context = typer.Context(command, info_name="daydreamer")
+        rest = command.parse_args(context, list(words))
+        words = [*context._protected_args, *rest] if hasattr(context, "_protected_args") else rest
+        name, command, words = command.resolve_command(context, words)
+    return name, command.make_context(name, list(words)).params
+
+
+def check_command(words: list[str], known: str) -> dict:
+    """The options of a command that names an existing config, and settings that it has."""
+    name, options = parse(words)
+    assert name == known
+    assert (ROOT / options["config"]).is_file()
+    configs.load(ROOT / options["config"], options["changes"] or ())
+    return options
+
+
+@functools.cache
+def ray_start_options() -> set[str]:
+    """As `ray start --help` lists them."""
+    told = subprocess.run([Path(sys.executable).parent / "ray", "start", "--help"], capture_output=True, text=True, check=True)
+    return set(re.findall(r"^ +(--[a-z-]+)", told.stdout, re.M))
+
+
+def unit() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=False, delimiters=["="], comment_prefixes=["#"])
+    parser.optionxform = str
+    lines = (DEPLOY / "daydreamer-robot.service").read_text().splitlines()
+    parser.read_string("\n".join(line for line in lines if not line.startswith("Environment=")))
+    return parser
+
+
+def unit_environment() -> dict[str, str]:
+    lines = (DEPLOY / "daydreamer-robot.service").read_text().splitlines()
+    words = [word for line in lines if line.startswith("Environment=") for word in line.removeprefix("Environment=").split()]
+    return dict(word.split("=", 1) for word in words)
+
+
+@pytest.mark.parametrize("kind", [*roles.SERVICES, "robot"])
+def test_every_service_has_a_container_that_runs_it_and_comes_back(kind: str):
+    service = COMPOSE["services"][kind]
+    options = check_command(service["command"], "serve" if kind == "replay" else kind)
+    assert service["restart"] == "always"
+    assert options["home"] == Path("/runs")
+    keys = configs.load(ROOT / options["config"], options["changes"]).network.keys
+    assert keys == f"/keys/{ROBOT if kind == 'robot' else SERVER}.key_secret"
+    assert service["build"]["target"] in re.findall(r"^FROM \S+ AS (\w+)", DOCKERFILE, re.M)
+    assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+
+
+def test_the_containers_offer_the_ports_that_the_services_bind():
+    first = configs.load(ROOT / "configs" / "a1_walk.yaml").network.port
+    ports = f"{first}-{first + len(PORTS) - 1}"
+    assert COMPOSE["services"]["coordinator"]["ports"] == [f"{ports}:{ports}"]
+    assert f"EXPOSE {ports}" in DOCKERFILE
+    for kind in ("replay", "learner", "policy"):
+        assert COMPOSE["services"][kind]["network_mode"] == "service:coordinator"
+    assert COMPOSE["services"]["robot"]["command"][2:4] == ["--connect", "coordinator"]
+
+
+def test_the_image_is_made_of_what_is_there_and_does_not_run_as_root():
+    for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.M):
+        assert all((ROOT / name).exists() for name in line.split()), line
+    project = (ROOT / "pyproject.toml").read_text()
+    for extras in re.findall(r"'\.\[(.+?)\]'", DOCKERFILE):
+        assert all(re.search(rf"^{extra} = \[", project, re.M) for extra in extras.split(","))
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.M)[1:]
+    for stage in stages[1:]:
+        assert re.findall(r"^USER (\w+)", stage, re.M) == ["daydreamer"]
+    robot = next(stage for stage in stages if " AS robot" in stage.splitlines()[0])
+    assert "torch" not in robot and "learner" not in robot
+    command = json.loads(re.search(r"^CMD (.+)$", DOCKERFILE, re.M).group(1))
+    check_command(command, "run")
+
+
+def test_the_image_has_the_libraries_that_the_set_up_installs():
+    needed = set(re.findall(r'"(lib[a-z0-9.-]+)"', (ROOT / "tools" / "environment.sh").read_text())) - {
+        "libEGL.so.1", "libGL.so.1", "libgthread-2.0.so.0"}
+    assert needed and all(package in DOCKERFILE for package in needed)
+
+
+def test_the_unit_runs_a_robot_that_comes_back_and_whose_body_outlives_it():
+    service = unit()["Service"]
+    environment = unit_environment()
+    command = re.sub(r"\$\{(\w+)\}", lambda match: environment[match.group(1)], service["ExecStart"])
+    program, *words = shlex.split(command)
+    assert program == f"{service['WorkingDirectory']}/.venv/bin/daydreamer"
+    options = check_command(words, "robot")
+    assert options["home"] == Path("/var/lib") / service["StateDirectory"]
+    assert environment["KEYS"].endswith(f"/{ROBOT}.key_secret")
+    assert (service["Restart"], service["KillMode"], service["User"]) == ("always", "process", "daydreamer")
+    assert unit()["Unit"]["StartLimitIntervalSec"] == "0"
+
+
+def test_the_ray_cluster_is_one_that_ray_accepts():
+    ray = Path(importlib.util.find_spec("ray").origin).parent  # not imported: the cluster sets its environment first
+    schema = json.loads((ray / "autoscaler" / "ray-schema.json").read_text())
+    jsonschema.validate(RAY, schema)
+    assert RAY["provider"]["type"] == "local" and RAY["max_workers"] == len(RAY["provider"]["worker_ips"])
+
+
+@pytest.mark.parametrize("commands", ["head_start_ray_commands", "worker_start_ray_commands"])
+def test_every_ray_node_is_started_with_our_environment_and_options_that_ray_has(commands: str):
+    (line,) = [command for command in RAY[commands] if "ray start" in command]
+    words = shlex.split(line)
+    program = next(n for n, word in enumerate(words) if word.endswith("/ray"))
+    assert dict(word.split("=", 1) for word in words[:program]) == ENVIRONMENT
+    assert {word.partition("=")[0] for word in words[program + 2:]} <= ray_start_options()
+
+
+def test_a_robot_s_machine_says_so_with_the_resource_that_places_the_robot():
+    robot = json.loads(re.search(r"robot\.json: (\{.+\})", (DEPLOY / "ray-cluster.yaml").read_text()).group(1))
+    assert robot == {f"robot:{ROBOT}": 1}
+
+
+@pytest.mark.parametrize("file", sorted(DEPLOY.iterdir()), ids=lambda file: file.name)
+def test_the_commands_in_the_comments_exist(file: Path):
+    text = re.sub(r" \\\n#\s+", " ", file.read_text())
+    for line in re.findall(r"^#\s+(daydreamer .+)$", text, re.M):
+        parse(shlex.split(line, comments=True)[1:])
