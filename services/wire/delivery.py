@@ -213,7 +213,6 @@ class Sender:
             following = next((s for s, o in self._outboxes.items() if o.sizes and s not in self.stuck), None)
             if following is None or following == self._current:
                 return []
-            self._forget_finished(following)
             self._current, self._failures = following, 0
             return self._open(now)
         return self._fill_window(now) if self._opened else []
@@ -234,14 +233,6 @@ class Sender:
             effects.append(Send(self._current, outbox.base + outbox.sent))
             outbox.sent, outbox.sent_bytes = outbox.sent + 1, outbox.sent_bytes + size
         return effects
-
-    def _forget_finished(self, before: bytes) -> None:
-        """Streams older than `before` that are delivered: no chunk of them can follow."""
-        for stream in list(self._outboxes):
-            if stream == before:
-                return
-            if not self._outboxes[stream].sizes:
-                del self._outboxes[stream]
 
 
 @dataclass
@@ -283,7 +274,6 @@ class Receiver:
         for stream, inbox in self._inboxes.items():
             if (count := durable.get(stream, 0)) > inbox.durable:
                 inbox.durable = self._durable[stream] = count
-                inbox.appended = max(inbox.appended, count)
                 replies.append(Reply(inbox.peer, ChunkStored(stream, count)))
         return replies
 

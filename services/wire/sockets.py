@@ -84,27 +84,23 @@ class _Socket:
             if left <= 0 or frames is None and not wait([self], left):
                 return None
 
-    def _take(self) -> list[zmq.Frame | None] | None:
-        """The frames of the next message, if there is one. One that is out of bounds is cut off with None."""
+    def _take(self) -> list[zmq.Frame] | None:
+        """The frames of the next message, if there is one; of one with too many, enough for the codec to refuse it."""
         try:
             frames = [self.socket.recv(zmq.NOBLOCK, copy=False)]
         except zmq.Again:
             return None
-        room = self.limit
         while self.socket.rcvmore:
             frame = self.socket.recv(copy=False)
-            room -= len(frame)
-            if frames[-1] is not None:
-                frames.append(frame if room >= 0 and len(frames) <= codec.MAX_FRAMES else None)
+            if len(frames) < codec.MAX_FRAMES + 2:
+                frames.append(frame)
         return frames
 
-    def _decode(self, frames: list[zmq.Frame | None]) -> Any:
-        if frames[-1] is None:
-            raise TooLarge(f"a message of more than {self.limit} bytes or {codec.MAX_FRAMES} frames")
-        envelope_on = frames[self._head:]
-        return codec.decode([f.buffer if len(f) >= _VIEW_FROM else f.bytes for f in envelope_on], self.limit)
+    def _decode(self, frames: list[zmq.Frame]) -> Any:
+        ours = frames[self._head:]
+        return codec.decode([f.buffer if len(f) >= _VIEW_FROM else f.bytes for f in ours], self.limit)
 
-    def _refuse(self, error: WireError, frames: list[zmq.Frame | None]) -> None:
+    def _refuse(self, error: WireError, frames: list[zmq.Frame]) -> None:
         self.refused[type(error).__name__] += 1
         log.debug("refused a message: %s", error)
 
@@ -161,7 +157,7 @@ class Server(_Bound):
         """Queue a message for a peer; False where it is gone or its queue is full. Its arrays must not change any more."""
         return self._send(message, peer)
 
-    def _refuse(self, error: WireError, frames: list[zmq.Frame | None]) -> None:
+    def _refuse(self, error: WireError, frames: list[zmq.Frame]) -> None:
         super()._refuse(error, frames)
         self.send(frames[0].bytes, Refused(error.code, str(error)))
 

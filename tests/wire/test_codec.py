@@ -234,13 +234,14 @@ def test_bytes_cut_out_or_put_in_raise_a_wire_error_or_give_a_valid_message():
 
 @pytest.mark.parametrize("bomb", [
     b"\xdd\x00\x0f\xff\xff" * 1000,  # lists in lists, each announcing a million elements
+    b"\xdd\x00\x03\x00\x00" * 200_000,  # fewer than there are bytes behind it
     b"\xdc\x01\x00" * 1000,  # of 256, which is allowed, but far too deep
     b"\xdf\x00\x0f\xff\xff" * 1000,  # maps
     b"\x91" * (MAX_ENVELOPE - 1),  # depth alone
     b"\xc6\xff\xff\xff\xff",  # 4 GiB of bytes announced
     envelope(f={"version": 3} | {str(i): i for i in range(4000)}),
     envelope(t=[[[[0] * 200] * 200]]),
-], ids=range(7))
+], ids=range(8))
 def test_a_bomb_is_refused_in_bounded_memory_and_time(bomb):
     tracemalloc.start()
     start = time.perf_counter()

@@ -155,6 +155,7 @@ def test_silence_is_met_by_asking_less_and_less_often_until_there_is_progress():
     assert np.diff([0, *asked]).round(6).tolist() == [1, 2, 4, 8, 8]
     assert sender.on_message(StreamOpened(A, 0), 30.0) == [Send(A, 0)]
     assert sender.on_message(ChunkStored(A, 1), 30.0) == [Stored(A, 1)] and sender.wakeup == math.inf
+    assert sender.announce(A, 1, 10, 40.0) == [Send(A, 1)] and sender.wakeup == 41.0
 
 
 def test_a_gap_is_answered_once_by_asking_where_the_replay_stands():
