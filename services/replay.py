@@ -73,8 +73,7 @@ class ReplayService:
                 self._node.state = "running"
                 self._serve(crew)
             finally:
-                if self._log is not None:
-                    self._log.close()
+                self._close()
 
     def _open(self, schema: Schema) -> None:
         """Open the log, or begin it with these columns."""
@@ -99,6 +98,17 @@ class ReplayService:
             if now >= report:
                 self._report()
                 report = now + REPORT
+
+        if self._log is not None:
+            self._sync()
+
+    def _close(self) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.close()
+        except DiskFull as error:  # what was not synced was not acknowledged either
+            log.error("%s", error)
 
     def _hear(self, received: Received) -> None:
         match received.message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from contextlib import ExitStack, contextmanager
@@ -176,6 +177,17 @@ def test_losses_that_stay_infinite_go_back_to_the_checkpoint_and_wait_for_better
     after = saved(tmp_path)
     assert after.counters["replayed"] > before.counters["replayed"]
     assert all(torch.isfinite(t).all() for t in after.tensors.values() if t.is_floating_point())
+
+
+def test_training_steps_back_and_heartbeats_do_not(tmp_path):
+    with replay(tmp_path) as board:
+        collect(board, 6)
+        with learner(board, tmp_path, learner={"nice": 3}):
+            fetch(board)
+            nice = {t.name: os.getpriority(os.PRIO_PROCESS, t.native_id) for t in threading.enumerate()}
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice["LearnerService"] == usual + 3
+    assert {nice[name] for name in ("feed", "node-learner")} == {usual}
 
 
 def test_a_replay_that_comes_back_is_found_again(tmp_path):
