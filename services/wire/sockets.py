@@ -4,6 +4,9 @@ Nothing blocks but `receive` and `wait`, and those no longer than asked. Queues 
 over all its frames, bad frames are counted and answered, connections come back by themselves. Liveness is not a socket's
 business: libzmq's own heartbeats abort a slow receiver.
 
+One bound is not ours to set: libzmq gathers all frames of a message before it gives any, so who may connect can make
+it gather many. That is why strangers may not connect: loopback alone, or keys.
+
 A socket belongs to one thread; only `Wakeup.set` may be called from another. What was sent is not copied when it is
 large: its arrays must not change afterwards.
 """
