@@ -20,6 +20,7 @@ BARS = "▁▂▃▄▅▆▇█"
 WELL = ("running", "armed")
 ACT = ("fault", "dead")
 UNKNOWN = "–"
+SLIGHT = 0.1
 WIDTH = 88  # columns; wider would only pull apart what belongs together
 
 
@@ -48,13 +49,15 @@ def line(status: Status) -> str:
 
 
 def sparkline(values: Sequence[float | None]) -> str:
-    """One character per value, from the lowest to the highest of them; a space where there is none."""
+    """One character per value, from the lowest to the highest of them; a space where there is none.
+
+    Values that differ by less than `SLIGHT` of their size do not fill the height: noise is no mountain."""
     known = [v for v in values if v is not None]
     if not known:
         return ""
-    low, span = min(known), max(known) - min(known)
-    height = (len(BARS) - 1) / span if span > 0 else 0.0
-    return "".join(" " if v is None else BARS[round((v - low) * height)] for v in values)
+    low, high = min(known), max(known)
+    span = max(high - low, SLIGHT * max(abs(low), abs(high))) or 1.0
+    return "".join(" " if v is None else BARS[round((v - low) / span * (len(BARS) - 1))] for v in values)
 
 
 def duration(seconds: float) -> str:

@@ -1,8 +1,8 @@
 """Reward per step by minute of runs, beside what learns nothing, as a picture.
 
-    python tools/plot_run.py runs/a1_walk --baselines docs/results/a1_baselines.csv --pose back --out docs/results/a1_walk.png
+    python tools/plot_run.py runs/a1_walk --baselines docs/results/a1_baselines.csv --out docs/results/a1_walk.png
 
-`--baselines` is what `tools/baselines.py` wrote; each of them is drawn as its mean, a level line. Needs the extra `bench`.
+`--baselines` is what `tools/baselines.py` wrote; each is drawn as its mean, a level line. Needs the extra `bench`.
 """
 
 from __future__ import annotations

@@ -91,7 +91,15 @@ def test_the_line_says_in_one_line_how_it_goes():
 
 def test_a_sparkline_spans_from_the_lowest_to_the_highest_and_leaves_gaps():
     assert live.sparkline([0.0, None, 3.5, 7.0]) == "▁ ▅█"
-    assert live.sparkline([2.0, 2.0]) == "▁▁"
+    assert live.sparkline([2.0, 2.0]) == live.sparkline([0.0, 0.0]) == "▁▁"
+
+
+def test_a_sparkline_does_not_make_mountains_of_noise():
+    assert live.sparkline([5.01, 5.02, 5.01]) == "▁▁▁"
+    assert live.sparkline([5.0, 9.0]) == "▁█"
+
+
+def test_a_sparkline_of_nothing_is_empty():
     assert live.sparkline([None, None]) == live.sparkline([]) == ""
 
 
