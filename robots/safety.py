@@ -65,7 +65,7 @@ class Gate:
 class Limits:
     """Where the next setpoint may lie, joint by joint: the intersection of
 
-    - position: `lower` to `upper` [rad]. From outside, the setpoint may stay or come back, never go farther out;
+    - position: `lower` to `upper` [rad]. From outside, the setpoint comes back as fast as the others allow;
     - velocity: `velocity` [rad/s] from the setpoint before, and no faster than `acceleration` can brake before the
       range ends;
     - acceleration: `acceleration` [rad/s²] from the velocity before;
@@ -96,22 +96,21 @@ class Limits:
         """The next setpoint [rad] towards `target`, and why it is not the target. Called once per period."""
         before = self.setpoint
         reach = min(self._velocity * self._period, self._step)
-        low = np.maximum(np.minimum(self._lower, before), before - reach)
-        high = np.minimum(np.maximum(self._upper, before), before + reach)
+        low, high = before - reach, before + reach
         if self._accelerates:
             slow, fast = self._inertia(before)
             low, high = np.maximum(low, slow), np.minimum(high, fast)
-        wanted = np.minimum(np.maximum(target, low), high)
+        inside = np.minimum(np.maximum(target, self._lower), self._upper)
+        wanted = np.minimum(np.maximum(inside, low), high)
         setpoint = np.minimum(np.maximum(wanted, measured - self._window), measured + self._window)
-        if (setpoint == target).all():
-            self._moved = target - before
+        if not self._accelerates and (setpoint == target).all():
             self.setpoint = setpoint
             return setpoint, Clip.NONE
         return self._cut(target, measured, setpoint, low, high)
 
     def _cut(self, target: np.ndarray, measured: np.ndarray, setpoint: np.ndarray, low: np.ndarray,
              high: np.ndarray) -> tuple[np.ndarray, Clip]:
-        """The rarer way through `advance`: something is not as it was wanted."""
+        """The rarer way through `advance`: something is not as it was wanted, or its velocity has to be remembered."""
         before = self.setpoint
         if not (np.isfinite(target).all() and np.isfinite(measured).all()):
             self._moved = np.zeros_like(before)

@@ -42,6 +42,17 @@ def test_from_outside_its_range_a_joint_comes_back_and_never_goes_farther_out(ta
 
 
 @bounds
+@given(st.tuples(angle, angle), st.tuples(angle, angle))
+def test_a_joint_outside_its_range_is_back_after_the_time_its_speed_needs(start, target):
+    limits = Limits(LOWER, UPPER, PERIOD, velocity=5.0)
+    limits.start(np.array(start))
+    steps = int(6 / (5.0 * PERIOD)) + 2  # angles here are at most 6 rad apart
+    for _, after, clip in walk(limits, [target] * steps, [start] * steps):
+        assert not clip & Clip.EMPTY
+    assert np.allclose(after, np.clip(target, LOWER, UPPER))
+
+
+@bounds
 @given(st.lists(st.tuples(angle, angle), min_size=1, max_size=40), st.sampled_from([1.0, 20.0, 500.0]))
 def test_acceleration_is_bounded_and_always_leaves_room_to_brake(targets, acceleration):
     limits = Limits(LOWER, UPPER, PERIOD, velocity=3.0, acceleration=acceleration)
