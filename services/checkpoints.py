@@ -6,6 +6,7 @@
         checkpoint.json        format, counters, identity, sha256 of the tensors
         done                   empty, written last; a folder without it is not a checkpoint
       .new-000000042/          being written; nobody reads it, the next save removes it
+      versions                 see weights.Versions
 
 A checkpoint is written under a temporary name, fsynced, renamed, and its parent fsynced, so a crash at any moment leaves
 the one before in place. `identity` says which agent it is of (flat name -> JSON value); loading it into another is an

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+from daydreamer.replay.limiter import Limiter
 from services.crew import Crew
 from services.link import Link
 from services.weights import Shelf
@@ -28,14 +29,15 @@ Batch = dict[str, np.ndarray]
 class Feed:
     """`batch`, `length`, `burn_in`: of every request; `replayed`: steps replayed before this start; `columns`: those wanted.
 
-    `inserted` is the replay's count of steps as last heard, `waiting` why it holds batches back, empty while it does not.
+    What was replayed beyond the limiter's bound, because the train ratio was lowered or the replay began anew, is forgiven:
+    the learner goes on at the ratio instead of standing still until the experience has caught up. `inserted` is the replay's count of steps as last heard, `waiting` why it holds batches back, empty while it does not.
     """
 
     def __init__(self, link: Link, server: sockets.Server, shelf: Shelf, *, batch: int, length: int, burn_in: int,
-                 replayed: int, columns: list[str], prefetch: int) -> None:
+                 replayed: int, columns: list[str], prefetch: int, limiter: Limiter) -> None:
         self._link, self._server, self._shelf = link, server, shelf
         self._shape, self._columns, self._prefetch = (batch, length, burn_in), columns, prefetch
-        self._replayed, self._number = replayed, 0
+        self._replayed, self._number, self._limiter = replayed, 0, limiter
         self._asked: dict[int, float] = {}  # number -> when
         self._not_before = 0.0
         self._ready: queue.Queue[Batch] = queue.Queue()
@@ -91,10 +93,16 @@ class Feed:
             case SampleWait() if self._asked.pop(message.number, None) is not None:
                 self.inserted, self.waiting = message.inserted, message.why
                 self._not_before = now + message.seconds
+                if message.why == "ratio":
+                    self._replayed = min(self._replayed, self._bound(message.inserted))
             case Refused():
                 log.error("replay refuses samples (%s): %s", message.code, message.text)
                 self._asked.clear()
                 self._not_before = now + UNANSWERED
+
+    def _bound(self, inserted: int) -> int:
+        """The most that the limiter ever lets be replayed of so many steps."""
+        return int(self._limiter.train_ratio * inserted + self._limiter.tolerance * self._shape[0] * self._shape[1])
 
     def _offer(self, received: sockets.Received) -> None:
         if isinstance(received.message, WeightsRequest):

@@ -87,7 +87,8 @@ class LearnerService:
     def _new_feed(self, link: Link, server: sockets.Server, keys: list[str]) -> Feed:
         replay = self._config.replay
         return Feed(link, server, self._shelf, batch=replay.batch, length=replay.length, burn_in=replay.burn_in,
-                    replayed=self._replayed, columns=[*keys, *TRAINED_ON], prefetch=self._config.learner.prefetch)
+                    replayed=self._replayed, columns=[*keys, *TRAINED_ON], prefetch=self._config.learner.prefetch,
+                    limiter=Limiter(self._config.learner.train_ratio, replay.prefill))
 
     def _restore(self) -> None:
         """Go on from the newest checkpoint, if there is one."""

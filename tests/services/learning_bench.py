@@ -20,6 +20,7 @@ from services.run_folder import RunFolder
 from services.spaces import robot_spec
 from services.wire import sockets
 from services.wire.messages import LIMITS, Heartbeat, HeartbeatReply, Hello, Welcome
+from services.wire.security import Security
 
 PATIENCE = 20.0  # seconds; many times what any of this takes, so that a busy machine fails no test
 
@@ -65,9 +66,9 @@ def chunk(wanted: Schema, stream: bytes, sequence: int, steps: int = 16) -> Chun
 class Switchboard:
     """The coordinator's address book and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, security: Security | None = None) -> None:
         self.context = zmq.Context()
-        self.server = sockets.Server(self.context, "tcp://127.0.0.1:0", limit=LIMITS["control"])
+        self.server = sockets.Server(self.context, "tcp://127.0.0.1:0", limit=LIMITS["control"], security=security)
         self.control = self.server.address
         self.addresses: dict[str, str] = {}
         self.states: dict[str, str] = {}  # as last heard, with their detail
@@ -116,10 +117,10 @@ def running(service: object) -> Iterator[Crew]:
 
 
 @contextmanager
-def client(address: str, port: str) -> Iterator[sockets.Client]:
+def client(address: str, port: str, security: Security | None = None) -> Iterator[sockets.Client]:
     """A connected client of a service's port."""
     with zmq.Context() as context:
-        found = sockets.Client(context, address, limit=LIMITS[port])
+        found = sockets.Client(context, address, limit=LIMITS[port], security=security)
         found.wait_connected(PATIENCE)
         try:
             yield found

@@ -179,6 +179,18 @@ def test_losses_that_stay_infinite_go_back_to_the_checkpoint_and_wait_for_better
     assert all(torch.isfinite(t).all() for t in after.tensors.values() if t.is_floating_point())
 
 
+def test_a_lower_train_ratio_holds_from_now_on_and_not_for_the_past(tmp_path):
+    with replay(tmp_path) as board, learner(board, tmp_path):
+        collect(board, 6)
+        caught_up(board)
+    before = saved(tmp_path).counters["updates"]
+    with replay(tmp_path, learner={"train_ratio": 2.0}) as board, learner(board, tmp_path, learner={"train_ratio": 2.0}):
+        caught_up(board)
+        collect(board, 4, stream=b"t" * 16)
+        wait_until(lambda: fetch(board).updates >= before + 3, "64 more steps gave 4 more updates of 32, give or take one")
+    assert saved(tmp_path).counters["updates"] <= before + 5
+
+
 def test_training_steps_back_and_heartbeats_do_not(tmp_path):
     with replay(tmp_path) as board:
         collect(board, 6)
