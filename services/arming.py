@@ -1,8 +1,8 @@
 """When the coordinator arms a robot: only one that waits for it and is well, and not again and again. Sans-IO.
 
-A robot comes up disarmed, at its first start and after any crash of what moves it. It is armed when nobody paused it, the
-run is not ending, it was heard just now, it can read its signals, and its steps have somewhere to go. A faulted robot is
-never armed. Each further attempt waits twice as long, until the robot has stayed armed for a while.
+A robot comes up disarmed, at its first start and after any crash of what moves it. It is armed when nobody paused it,
+the run is not ending, it was heard just now, it can read its signals, and its steps have somewhere to go. A faulted
+robot is never armed. Each further attempt waits twice as long, until the robot has stayed armed for a while.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What a robot does once per control period. Nothing here waits longer than the action deadline, nothing touches a disk.
+"""What a robot does once per control period; nothing here waits longer than the action deadline or touches a disk.
 
-Period t: read the signals, score them, ask the policy, wait for its answer until the deadline, apply the action for t or
-repeat the last one, record the step. A step is handed over one period later, because only then is it known whether the
-episode goes on. Whatever keeps the robot from collecting (disarmed, paused, a fault, an unreadable observation, a full
-spool, a lost link) closes the episode; the next recorded step begins one.
+Period t: read the signals, score them, ask the policy, wait for its answer until the deadline, apply the action for t
+or repeat the last one, record the step. A step is handed over one period later, because only then is it known whether
+the episode goes on. Whatever keeps the robot from collecting (disarmed, paused, a fault, an unreadable observation, a
+full spool, a lost link) closes the episode; the next recorded step begins one.
 
 One thread calls `connect`, `tick` and `finish`; `order` is called from any.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from robots.driver import Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotError, Signals, StaleState, Stop
+from robots.driver import Applied, Driver, Health, LinkLost, Mode, NotConnected, RobotError, Signals, StaleState, Stop
 from robots.task import Outcome, Task
 from services.conversation import Decision
 from services.exploration import Explorer
@@ -57,7 +57,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """What the loop asks of the body in this period; `observed`: when what it was chosen for was seen [monotonic ns]."""
+    """What the loop asks of the body now; `observed`: when what it was chosen for was seen [monotonic ns]."""
 
     action: np.ndarray
     weights_version: int
@@ -164,7 +164,7 @@ class Control:
             case "clear_fault":
                 self._body.clear_fault(order.token)
             case unknown:
-                raise ValueError(f"order {unknown!r}: robots know arm, disarm, pause, resume, stop, estop and clear_fault")
+                raise ValueError(f"order {unknown!r}: robots know arm, disarm, pause, resume, stop, estop, clear_fault")
         return order.order
 
     def _obstacle(self, signals: Signals, health: Health, now: int) -> tuple[str, str] | None:
@@ -187,7 +187,8 @@ class Control:
         bad = [name for name, value in signals.values.items() if not np.isfinite(value).all()]
         if not bad:
             self._blind_since = None
-            return f"robot not heard for {health.link_age:.1f} s" if health.link_age > self._body.spec.command_ttl else ""
+            stale = health.link_age > self._body.spec.command_ttl
+            return f"robot not heard for {health.link_age:.1f} s" if stale else ""
         self._node.count("robot_bad_observations_total")
         self._blind_since = self._blind_since or now
         why = f"observation {', '.join(bad)}: not finite"
@@ -214,7 +215,7 @@ class Control:
             return
         applied = self._body.command(choice.action)
         age = (self._now() - choice.observed) / 1e9
-        self._record(signals, outcome, choice, applied.action, applied.clip, age)
+        self._record(signals, outcome, choice, applied, age)
         self._held = Choice(self._hold(applied.action), HELD, choice.observed)
         self._first = outcome.is_last
         self._previous = applied.action
@@ -238,8 +239,8 @@ class Control:
         noop = self._body.spec.noop
         return action if noop is None else np.asarray(noop, self._nothing.dtype)
 
-    def _record(self, signals: Signals, outcome: Outcome, choice: Choice, action: np.ndarray, clip: Clip, age: float) -> None:
-        node = self._node
+    def _record(self, signals: Signals, outcome: Outcome, choice: Choice, applied: Applied, age: float) -> None:
+        node, clip = self._node, applied.clip
         if self._first:
             node.count("robot_episodes_total")
         if clip:
@@ -250,7 +251,8 @@ class Control:
         node.gauge("robot_weights_version", choice.weights_version)
         self._hand_over()
         self._pending = signals.values | {
-            "action": action, "action_requested": choice.action, "action_age": np.float32(age), "clip": np.uint32(clip),
+            "action": applied.action, "action_requested": choice.action, "action_age": np.float32(age),
+            "clip": np.uint32(clip),
             "intervention": np.bool_(False), "is_first": np.bool_(self._first), "is_last": np.bool_(outcome.is_last),
             "is_terminal": np.bool_(outcome.is_terminal), "reward": np.float32(outcome.reward),
             "time": np.int64(signals.time), "weights_version": np.int64(choice.weights_version)}

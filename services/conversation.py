@@ -67,7 +67,7 @@ class Conversation:
                 self._plans.append((message, seen.time))
                 self._answered = max(message.step, self._answered or 0)
                 self.weights_seen = True
-            case ActRefused(reason="need_context") if self._seen and self._repeated < message.step == self._seen[-1].tick:
+            case ActRefused(reason="need_context") if self._may_repeat(message.step):
                 self._repeated = message.step
                 return self._request(len(self._seen))
             case ActRefused():
@@ -85,6 +85,10 @@ class Conversation:
     def settled(self, tick: int) -> bool:
         """Whether there is nothing more to wait for: this very tick was answered or refused."""
         return self._refused == tick or (self._answered is not None and self._answered >= tick)
+
+    def _may_repeat(self, tick: int) -> bool:
+        """Once per tick, and only what was asked last."""
+        return bool(self._seen) and self._repeated < tick == self._seen[-1].tick
 
     def _request(self, steps: int) -> ActRequest:
         """The last `steps` observations, as many as there are."""

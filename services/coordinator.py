@@ -1,8 +1,8 @@
 """The coordinator: who is here, where everything is, which robots may move, and how the run is going.
 
 It is needed to begin, not to go on: robots and services work the same while it is away, and say Hello when it is back.
-What it knows is either told again (members, figures of the present boots) or kept in `coordinator.json` (figures of former
-boots, the course of the reward, who is paused). One thread owns both sockets.
+What it knows is either told again (members, figures of the present boots) or kept in `coordinator.json` (figures of
+former boots, the course of the reward, who is paused). One thread owns both sockets.
 """
 
 from __future__ import annotations
@@ -25,8 +25,18 @@ from services.roster import Roster
 from services.run_folder import RunFolder, write_atomic
 from services.status import Status
 from services.wire import sockets
-from services.wire.messages import (LIMITS, Answer, Ask, Heartbeat, HeartbeatReply, Hello, OrderDone, Refused, Telemetry,
-                                    Welcome)
+from services.wire.messages import (
+    LIMITS,
+    Answer,
+    Ask,
+    Heartbeat,
+    HeartbeatReply,
+    Hello,
+    OrderDone,
+    Refused,
+    Telemetry,
+    Welcome,
+)
 from services.wire.security import Security
 from services.wire.sockets import Received
 
@@ -60,9 +70,8 @@ class CoordinatorService:
         wanted = network.addresses()
         self._ledger = Ledger.load(self._folder.path / "coordinator.json", time.time(), time.monotonic())
         with (zmq.Context() as context,
-              closing(sockets.Server(context, wanted["control"], limit=LIMITS["control"], security=security)) as control,
-              closing(sockets.Subscriber(context, wanted["telemetry"], limit=LIMITS["telemetry"],
-                                         security=security)) as telemetry):
+              closing(sockets.Server(context, wanted["control"], LIMITS["control"], security)) as control,
+              closing(sockets.Subscriber(context, wanted["telemetry"], LIMITS["telemetry"], security)) as telemetry):
             self._control = control
             self.addresses = {"control": control.address, "telemetry": telemetry.address}
             self.ready.set()
@@ -170,13 +179,16 @@ class CoordinatorService:
             member = self._roster.members[name]
             spool_bytes = self._ledger.totals.value("robot", "robot_spool_bytes", name)
             replay = any(self._roster.alive(service, now) == "alive" for service in self._roster.of_kind("replay"))
-            condition = Condition(member.state, member.detail, now - member.heard, name in self._ledger.paused, self._stopping,
-                                  replay or spool_bytes < self._config.robot.spool_mib << 20)
+            condition = Condition(
+                state=member.state, detail=member.detail, heartbeat_age=now - member.heard,
+                paused=name in self._ledger.paused, stopping=self._stopping,
+                storable=replay or spool_bytes < self._config.robot.spool_mib << 20)
             if self._arming.wanted(name, condition, now):
                 self._relay.order("arm", [name], now)
 
     def _save(self, ended: bool) -> None:
-        self._write(lambda: self._ledger.save(self._folder.path / "coordinator.json", time.time(), time.monotonic(), ended))
+        path = self._folder.path / "coordinator.json"
+        self._write(lambda: self._ledger.save(path, time.time(), time.monotonic(), ended))
 
     def _summarise(self) -> None:
         self._ledger.tick(time.monotonic())

@@ -40,7 +40,8 @@ class Cutter:
         """What is there, complete or not."""
         if not self._steps:
             return []
-        columns = {c.name: np.stack([np.asarray(step[c.name], c.dtype) for step in self._steps]) for c in self._schema.columns}
+        columns = {c.name: np.stack([np.asarray(step[c.name], c.dtype) for step in self._steps])
+                   for c in self._schema.columns}
         chunk = Chunk(self._stream, self._sequence, self._first_step, columns)
         self._sequence, self._first_step, self._steps = self._sequence + 1, self._first_step + len(chunk), []
         return [chunk]

@@ -1,4 +1,5 @@
-"""What the coordinator keeps about a run: totals over all starts, the course of the reward, who is paused, for how long it runs.
+"""What the coordinator keeps about a run: totals over all starts, the course of the reward, who is paused, for how long
+it runs.
 
 `load` goes on where a former coordinator stopped or was killed. Times named `now` are seconds of the monotonic clock,
 `wall` of the wall clock.
@@ -37,7 +38,7 @@ class Ledger:
 
     @classmethod
     def load(cls, path: Path, wall: float, now: float) -> Ledger:
-        """From the file of a former coordinator; a new one where there is none. A file that is not ours is set aside."""
+        """From the file of a former coordinator, a new one where there is none; what is not ours is set aside."""
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
             gap = 0.0 if kept["ended"] else min(max(wall - kept["wall"], 0.0), LONGEST_GAP)
@@ -48,14 +49,15 @@ class Ledger:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             aside = path.with_suffix(".bad")
             path.replace(aside)
-            log.error("%s: not a coordinator's file (%s), kept as %s; figures of former starts are lost", path, error, aside)
+            log.error("%s: not a coordinator's file (%s), kept as %s; former figures are lost", path, error, aside)
             return cls(now)
 
     def save(self, path: Path, wall: float, now: float, ended: bool) -> None:
         """Write it all, atomically. `ended`: the run ends here, rather than goes on without us."""
         minutes = {robot: [astuple(mark) for mark in marks] for robot, marks in self.minutes.marks.items()}
-        write_atomic(path, json.dumps({"wall": wall, "seconds": self.seconds(now), "ended": ended, "paused": self.paused,
-                                             "minutes": minutes, "totals": self.totals.to_json()}))
+        write_atomic(path, json.dumps({
+            "wall": wall, "seconds": self.seconds(now), "ended": ended, "paused": self.paused, "minutes": minutes,
+            "totals": self.totals.to_json()}))
 
     def seconds(self, now: float) -> float:
         """How long the run has run, over all starts."""

@@ -1,11 +1,12 @@
 """Every metric of the project, declared once, and the store that one process keeps of them.
 
 A service counts into its `Metrics`; two views read it: `values` and `histograms` travel to the coordinator in
-`Telemetry`, and `registry` shows the same numbers to Prometheus as `daydreamer_<name>`. Any thread may call anything here.
+`Telemetry`, and `registry` shows the same numbers to Prometheus as `daydreamer_<name>`. Any thread may call anything
+here.
 
-A `counter` grows from zero with each start of a process, a `sum` does too but may fall; the coordinator adds both up over
-restarts. A `gauge` is what it was last set to: what a service restores from disk (steps in the log, updates made) is one.
-A metric with a `label` is kept per value of that label, in `Telemetry` under the key `name:value`.
+A `counter` grows from zero with each start of a process, a `sum` does too but may fall; the coordinator adds both up
+over restarts. A `gauge` is what it was last set to: what a service restores from disk (steps in the log, updates made)
+is one. A metric with a `label` is kept per value of that label, in `Telemetry` under the key `name:value`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from services.quantiles import Histogram, middle
 
 PREFIX = "daydreamer_"
-BOUNDS = (.001, .002, .005, .01, .02, .03, .04, .045, .05, .055, .06, .08, .1, .2, .5, 1., 2., 5., 10., 30., 60., 120.)  # s
+BOUNDS = (.001, .002, .005, .01, .02, .03, .04, .045, .05, .055, .06, .08, .1, .2, .5, 1., 2., 5., 10., 30., 60., 120.)
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,19 @@ METRICS = {m.name: m for m in (
     Declared("robot_steps_total", "counter", "Steps recorded."),
     Declared("robot_episodes_total", "counter", "Episodes begun."),
     Declared("robot_reward_sum", "sum", "Reward of all recorded steps together."),
-    Declared("robot_control_period_seconds", "histogram", "Time between the starts of two consecutive control periods."),
-    Declared("robot_deadline_misses_total", "counter", "Control periods that began more than 5 ms after they were due."),
-    Declared("robot_fallback_actions_total", "counter", "Steps that repeated the last action because no answer was in time."),
+    Declared("robot_control_period_seconds", "histogram", "Time between the starts of consecutive control periods."),
+    Declared("robot_deadline_misses_total", "counter", "Control periods that began over 5 ms after they were due."),
+    Declared("robot_fallback_actions_total", "counter", "Steps that held, because no answer came in time."),
     Declared("robot_random_actions_total", "counter", "Steps explored at random because there were no weights yet."),
     Declared("robot_clipped_actions_total", "counter", "Steps whose applied action differs from the requested one."),
     Declared("robot_bad_observations_total", "counter", "Readings with NaN or infinity, neither recorded nor sent."),
     Declared("robot_link_losses_total", "counter", "Times the body was lost and connected anew."),
     Declared("robot_dropped_steps_total", "counter", "Steps lost because the spool did not keep up."),
-    Declared("robot_action_age_seconds", "histogram", "From an observation to the application of the action chosen for it."),
+    Declared("robot_action_age_seconds", "histogram", "From an observation to applying the action chosen for it."),
     Declared("robot_policy_round_trip_seconds", "histogram", "From sending an observation to its answer."),
-    Declared("robot_policy_refusals_total", "counter", "Observations that the policy server did not answer with an action.",
-             "reason"),
+    Declared("robot_policy_refusals_total", "counter", "Observations that the policy server did not act on.", "reason"),
     Declared("robot_weights_version", "gauge", "Version of the weights that chose the newest action; -1: none."),
-    Declared("robot_unacknowledged_chunks", "gauge", "Chunks that are in the spool and not yet known to be in the replay."),
+    Declared("robot_unacknowledged_chunks", "gauge", "Chunks in the spool, not yet known to be in the replay."),
     Declared("robot_spool_bytes", "gauge", "Size of the spool on disk."),
     Declared("robot_inner_overruns", "gauge", "Late periods of the body's inner loop since the body started."),
     Declared("robot_body", "gauge", "Health of the body by name of the reading, in base units.", "reading"),
@@ -128,7 +128,7 @@ class Metrics:
             return {name: dict(histogram.counts) for name, histogram in self._histograms.items()}
 
     def serve(self, port: int, host: str = "127.0.0.1") -> int:
-        """Show everything to Prometheus at http://host:port/metrics until the process ends. Returns the port (0: a free one)."""
+        """Show everything at http://host:port/metrics until the process ends. Returns the port (0: a free one)."""
         server, _ = start_http_server(port, addr=host, registry=self.registry)
         return server.server_port
 

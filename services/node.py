@@ -1,4 +1,5 @@
-"""How a service belongs to a run: it introduces itself to the coordinator, heartbeats, learns addresses, reports figures.
+"""How a service belongs to a run: it introduces itself to the coordinator, heartbeats, learns addresses, reports
+figures.
 
 A `Node` owns one thread and the two sockets in it. Its service works the same while the coordinator is away: addresses
 stay as last heard, figures go on counting, and the node says Hello again when the coordinator is back.
@@ -27,8 +28,17 @@ import zmq
 from services.metrics import Metrics
 from services.wire import sockets
 from services.wire.liveness import ClockOffset
-from services.wire.messages import (LIMITS, Heartbeat, HeartbeatReply, Hello, Order, OrderDone, Refused, Telemetry,
-                                    Welcome)
+from services.wire.messages import (
+    LIMITS,
+    Heartbeat,
+    HeartbeatReply,
+    Hello,
+    Order,
+    OrderDone,
+    Refused,
+    Telemetry,
+    Welcome,
+)
 from services.wire.security import Security
 
 if TYPE_CHECKING:
@@ -51,18 +61,19 @@ def control_address(config: Config) -> str:
 class Node:
     """One service or robot of a run, seen from inside.
 
-    `addresses`: what the service binds, by port name (messages.py). `on_order` (also to be set before `start`) is called on the
-    node's thread with each order and must not block; answer with `order_done`. `control`: the coordinator's address, where it is not the config's.
-    An order that is repeated is answered again, not carried out again. `refused` is set when the coordinator does not accept this node: its `text` names the way out.
+    `addresses`: what the service binds, by port name (messages.py). `on_order` (also to be set before `start`) is
+    called on the node's thread with each order and must not block; answer with `order_done`. `control`: the
+    coordinator's address, where it is not the config's. An order that is repeated is answered again, not carried out
+    again. `refused` is set when the coordinator does not accept this node: its `text` names the way out.
     """
 
-    def __init__(self, kind: str, name: str, config: Config, context: zmq.Context, addresses: Mapping[str, str] | None = None,
-                 schema: str = "", *, control: str = "", on_order: Callable[[Order], None] | None = None,
-                 metrics: Metrics | None = None) -> None:
+    def __init__(self, kind: str, name: str, config: Config, context: zmq.Context,
+                 addresses: Mapping[str, str] | None = None, schema: str = "", *, control: str = "",
+                 on_order: Callable[[Order], None] | None = None) -> None:
         self.kind, self.name, self.boot = kind, name, os.urandom(16)
         self.state, self.detail, self.schema = "starting", "", schema
         self.addresses = dict(addresses or {})
-        self.metrics = metrics or Metrics(kind, name)
+        self.metrics = Metrics(kind, name)
         self.refused: Refused | None = None
         self._run, self._context = config.name, context
         self.on_order = on_order
@@ -173,7 +184,7 @@ class Node:
             case Order():
                 self._obey(message)
             case Refused():
-                log.error("%s %s: refused by the coordinator (%s): %s", self.kind, self.name, message.code, message.text)
+                log.error("%s: refused by the coordinator (%s): %s", self.name, message.code, message.text)
                 self.refused = message
             case _:
                 log.warning("%s: unexpected %s from the coordinator", self.name, type(message).__name__)
@@ -198,7 +209,8 @@ class Node:
             self.gauge("clock_offset_seconds", self._clock.offset / 1e9)
 
     def _learn(self, addresses: Mapping[str, str]) -> None:
-        """A service that binds every interface is where the coordinator is: that host is the one this node can reach."""
+        """What a coordinator that began anew does not know yet stays as it was. A service that binds every interface is
+        where the coordinator is: that host is the one this node can reach."""
         host = self._control.removeprefix("tcp://").rpartition(":")[0]
-        self._known = {port: address.replace("0.0.0.0", host).replace("//*", f"//{host}")
-                       for port, address in addresses.items()}
+        self._known = self._known | {port: address.replace("0.0.0.0", host).replace("//*", f"//{host}")
+                                     for port, address in addresses.items()}

@@ -24,7 +24,8 @@ def overview(roster: Roster, ledger: Ledger, stopping: bool, now: float) -> Stat
         services=[ServiceStatus(**_service(roster, totals, name, now)) for name in others],
         robots=[_robot(roster, ledger, name, now) for name in roster.of_kind("robot")],
         replay=_replay(totals), learner=_learner(totals),
-        policy_round_trip_seconds=quantiles(totals.histogram("robot", "robot_policy_round_trip_seconds"), p50=.5, p99=.99),
+        policy_round_trip_seconds=quantiles(totals.histogram("robot", "robot_policy_round_trip_seconds"),
+                                            p50=.5, p99=.99),
         reward_per_step=everybody.reward_per_step(), reward_history=everybody.history())
 
 

@@ -1,4 +1,4 @@
-"""Keeps a loop at its rate on the monotonic clock: never drifts, and after an overrun goes on from now instead of bursting."""
+"""Keeps a loop at its rate on the monotonic clock: it never drifts, and after an overrun goes on without a burst."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ LATE = 0.005  # seconds after its due time from which a period counts as a misse
 
 
 class Pacer:
-    """`wait` returns once per period. `period` of the last wait: seconds between the last two returns; `missed`: whether the
-    last return was more than `LATE` after it was due. One thread."""
+    """`wait` returns once per period. `period` of the last wait: seconds between the last two returns; `missed`:
+    whether the last return was more than `LATE` after it was due. One thread."""
 
     def __init__(self, period: float, now: Callable[[], float] = time.monotonic,
                  sleep: Callable[[float], None] = time.sleep) -> None:

@@ -1,4 +1,4 @@
-"""The robot's line to the policy server: the control thread asks and waits a moment, another thread moves the messages."""
+"""The robot's line to the policy server: the control thread asks and waits a moment, another moves the messages."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LISTEN = 0.1  # seconds between looks at whether the policy server moved
 
 
 class PolicyClient:
-    """One robot's. `begin`, `ask` and `answer` belong to the control thread, `work` is the other one. `keep`: observations
-    kept for a server that missed some."""
+    """One robot's. `begin`, `ask` and `answer` belong to the control thread, `work` is the other one. `keep`:
+    observations kept for a server that missed some."""
 
     def __init__(self, robot: str, action_space: spaces.Space, keep: int, node: Node, link: Link) -> None:
         self._conversation = Conversation(robot, action_space, keep)
@@ -44,14 +44,14 @@ class PolicyClient:
             self._request = None
 
     def ask(self, tick: int, arrays: Mapping[str, np.ndarray], time_ns: int) -> None:
-        """Send the observation of this tick [as Conversation.ask]; a question that has not left yet is replaced by it."""
+        """Send the observation of this tick, as Conversation.ask; it replaces one that has not left yet."""
         with self._changed:
             self._request = self._conversation.ask(tick, arrays, time_ns)
         self._wakeup.set()
 
     def answer(self, tick: int, deadline: float) -> Decision | None:
-        """The action for this tick, as soon as it is there, at the latest at `deadline` (monotonic seconds); None: no answer
-        reaches as far as this tick."""
+        """The action for this tick, as soon as it is there, at the latest at `deadline` (monotonic seconds); None: no
+        answer reaches as far as this tick."""
         with self._changed:
             while not self._conversation.settled(tick) and (left := deadline - time.monotonic()) > 0:
                 self._changed.wait(left)

@@ -1,4 +1,5 @@
-"""A histogram that many processes can fill and anybody can merge: quantiles within one per cent, in a few hundred numbers.
+"""A histogram that many processes can fill and anybody can merge: quantiles within one per cent, in a few hundred
+numbers.
 
 Buckets are spaced logarithmically; bucket i holds the values in (RATIO ** (i - 1), RATIO ** i]. Because every histogram
 has the same buckets, adding counts merges them exactly. After DDSketch (Masson, Rim and Lee 2019). Not thread-safe.
@@ -38,7 +39,7 @@ class Histogram:
         return sum(self.counts.values())
 
     def quantile(self, q: float) -> float | None:
-        """The value below which a share `q` in [0, 1] of all values lies; None while there are none. `q` = 1: the maximum."""
+        """The value below which a share `q` in [0, 1] of all lies, with 1 the greatest; None while there are none."""
         wanted = q * (self.total - 1)
         seen = 0
         for bucket in sorted(self.counts):

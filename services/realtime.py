@@ -11,8 +11,8 @@ log = logging.getLogger(__name__)
 
 
 def step_forward() -> bool:
-    """Put the calling thread into the system's real-time class; what it starts later is ordinary again. False, and nothing
-    changed, where the system does not have that or does not allow it (systemd: `LimitRTPRIO`, as root: always)."""
+    """Put the calling thread into the system's real-time class; what it starts later is ordinary again. False, and
+    nothing changed, where the system does not have that or does not allow it (systemd: `LimitRTPRIO`)."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     except (AttributeError, OSError) as error:

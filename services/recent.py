@@ -1,4 +1,4 @@
-"""The last minute of a robot, as the live view shows it: reward per step, its course, and the rate of the control loop."""
+"""The last minute of a robot, as the live view shows it: reward per step, its course, the rate of the control loop."""
 
 from __future__ import annotations
 

@@ -64,6 +64,7 @@ class Relay:
 
 def _answer(wish: _Wish) -> Answer:
     said = {robot: (done.ok, done.detail or wish.order.order) for robot, done in wish.done.items()}
-    said |= {robot: (False, f"no answer in {PATIENCE:g} s; the order was sent, look at the robot") for robot in wish.open}
+    silence = f"no answer in {PATIENCE:g} s; the order was sent, look at the robot"
+    said |= {robot: (False, silence) for robot in wish.open}
     text = "; ".join(f"{robot}: {detail}" for robot, (_, detail) in sorted(said.items()))
     return Answer(bool(said) and all(ok for ok, _ in said.values()), text or "there are no robots in this run yet")

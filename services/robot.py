@@ -1,8 +1,9 @@
-"""The robot node: the control process of one robot. It imports neither torch nor ray, and needs no other service to be safe.
+"""The robot node: the control process of one robot. It imports neither torch nor ray, and needs no other service to be
+safe.
 
-Threads: the caller's keeps time and runs the control loop; one moves observations and actions, one keeps experience on the
-disk and delivers it, one talks to the coordinator. None but the first is waited for, and that one never longer than the
-action deadline. The robot itself is owned by yet another process, see robots/body.py.
+Threads: the caller's keeps time and runs the control loop; one moves observations and actions, one keeps experience on
+the disk and delivers it, one talks to the coordinator. None but the first is waited for, and that one never longer than
+the action deadline. The robot itself is owned by yet another process, see robots/body.py.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 SWITCH = 0.0005  # seconds after which another thread must yield to the control loop; Python's default is 5 ms
 RECONNECT = 0.5  # seconds between attempts to reach the body
-LAST_DELIVERY = 10.0  # seconds in which the replay may acknowledge what a stopping robot still has; the rest stays in the spool
+LAST_DELIVERY = 10.0  # seconds in which a stopping robot still delivers; what is left then stays in its spool
 
 log = logging.getLogger(__name__)
 
@@ -60,18 +61,20 @@ class RobotNode:
         sys.setswitchinterval(SWITCH)
         robot, name = self._config.robot, self._name
         seed = (self._config.seed + zlib.crc32(name.encode())) % 2**31  # robots of one run do not move alike
-        body = Body(f"{self._folder.path.resolve()}/{name}", robot.driver, robot.options, robot.control_hz, robot.speed, seed)
+        body = Body(f"{self._folder.path.resolve()}/{name}", robot.driver, robot.options, robot.control_hz, robot.speed,
+                    seed)
         task = registry.task_class(registry.driver_class(robot.driver), robot.task)()
         schema = Schema.of_spaces(body.spec.signals, body.spec.action_space)
         keys = list(observation_space(self._config, body.spec))
         security = Security.load(self._config.network.keys) if self._config.network.keys else None
         with zmq.Context() as context:
             node = Node("robot", name, self._config, context, schema=schema.digest, control=self._address)
-            policy = PolicyClient(name, body.spec.action_space, robot.context, node, Link(context, node, "policy", security))
-            spool = Spool(self._folder.spool(name), schema, name, node, Link(context, node, "experience", security),
-                          limit=robot.spool_mib << 20)
+            to_policy, to_replay = (Link(context, node, port, security) for port in ("policy", "experience"))
+            policy = PolicyClient(name, body.spec.action_space, robot.context, node, to_policy)
+            spool = Spool(self._folder.spool(name), schema, name, node, to_replay, limit=robot.spool_mib << 20)
             explorer = Explorer(body.spec.action_space, robot.control_hz, seed)
-            control = Control(body, task, policy, spool, node, explorer, keys=keys, deadline=robot.action_deadline / robot.speed)
+            control = Control(body, task, policy, spool, node, explorer, keys=keys,
+                              deadline=robot.action_deadline / robot.speed)
             node.on_order = control.order
             with spool, node, Crew(threading.Event()) as crew:
                 crew.start("policy", lambda: policy.work(crew))

@@ -5,10 +5,13 @@ Sans-IO, one thread; times are seconds of one monotonic clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.wire.errors import SocketError
 from services.wire.liveness import Liveness
 from services.wire.messages import Heartbeat, Hello, Refused
+from services.wire.ports import host_of
 from services.wire.security import SERVER, may_speak_as
 
 
@@ -71,9 +74,11 @@ class Roster:
         if hello.run not in ("", self.run):
             return Refused("run", f"{hello.name} belongs to run {hello.run}, here runs {self.run}; start it with the "
                                   f"configuration of {self.run}, or connect it elsewhere")
+        if wrong := _wrong_addresses(hello.addresses):
+            return Refused("malformed", f"{hello.name}: addresses: {wrong}")
         other = self.members.get(hello.name)
         if other and other.hello.kind != hello.kind:
-            return Refused("identity", f"{hello.name} is a {other.hello.kind} here; give this {hello.kind} another name")
+            return Refused("identity", f"{hello.name} is a {other.hello.kind} here; give the {hello.kind} another name")
         return self._schema_objection(hello, now)
 
     def _schema_objection(self, hello: Hello, now: float) -> Refused | None:
@@ -81,9 +86,19 @@ class Roster:
         for name, member in self.members.items():
             differs = hello.schema and member.hello.schema not in ("", hello.schema) and name != hello.name
             if differs and self.alive(name, now) != "dead":
-                return Refused("schema", f"{hello.name} has steps of schema {hello.schema}, {name} of {member.hello.schema}; "
+                return Refused("schema", f"{hello.name} has schema {hello.schema}, {name} has {member.hello.schema}; "
                                          f"another robot or task needs a run of its own (--name)")
         return None
+
+
+def _wrong_addresses(addresses: Mapping[str, str]) -> str:
+    """What is wrong with what a service says of its ports; everybody will connect there. Empty: nothing."""
+    for port, address in addresses.items():
+        try:
+            host_of(address)
+        except SocketError as error:
+            return f"{port}: {error}"
+    return ""
 
 
 def _may_speak(user: str, hello: Hello) -> bool:

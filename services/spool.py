@@ -2,8 +2,8 @@
 
 The control thread hands over steps and never waits. One other thread (`work`) writes a chunk log, syncs it, and moves
 what is durable through `delivery.Sender`. A chunk leaves the disk only after the replay said that it has it on its own;
-what earlier boots left is delivered first. Where the disk takes nothing, or too much waits for the replay, `trouble` says
-so, and the robot rests until there is room: nothing that was handed over is thrown away.
+what earlier boots left is delivered first. Where the disk takes nothing, or too much waits for the replay, `trouble`
+says so, and the robot rests until there is room: nothing that was handed over is thrown away.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Spool:
     """The spool of `robot` in `folder`, at most `limit` bytes. `put` and `finish` belong to the control thread."""
 
     def __init__(self, folder: Path, schema: Schema, robot: str, node: Node, link: Link, *, limit: int) -> None:
-        self._folder, self._schema, self._robot, self._node, self._link, self._limit = folder, schema, robot, node, link, limit
+        self._folder, self._schema, self._robot, self._limit = folder, schema, robot, limit
+        self._node, self._link = node, link
         self._steps: queue.Queue[tuple[bytes, Step]] = queue.Queue(QUEUE)
         self._cutter = Cutter(schema)
         self._unstored: deque[Chunk] = deque()
@@ -73,8 +74,8 @@ class Spool:
         if self._disk or self._refused:
             return self._disk or self._refused
         if self._log.bytes >= self._limit:
-            return (f"{self._folder} holds {self._log.bytes >> 20} MiB that the replay has not acknowledged, as much as "
-                    f"robot.spool_mib allows; is the replay running?")
+            return (f"{self._folder} is full ({self._log.bytes >> 20} MiB; robot.spool_mib is the limit) and the "
+                    f"replay acknowledges nothing; is it running?")
         return "the spool does not keep up" if self._steps.qsize() > QUEUE // 2 else ""
 
     def put(self, stream: bytes, step: Step) -> bool:
@@ -86,7 +87,7 @@ class Spool:
         return True
 
     def finish(self, patience: float) -> bool:
-        """No step follows: deliver what is left, within `patience` seconds. Whether all was acknowledged; what was not stays."""
+        """No step follows: deliver what is left within `patience` seconds; False where some of it had to stay."""
         self._finishing.set()
         return self._over.wait(patience)
 
@@ -104,8 +105,8 @@ class Spool:
             self._over.set()
 
     def _take_stock(self) -> None:
-        """What earlier boots left; it is sent once there is a connection. Chunks after a damaged one cannot be delivered in
-        order: they stay here."""
+        """What earlier boots left; it is sent once there is a connection. Chunks after a damaged one cannot be
+        delivered in order: they stay here."""
         for entry in list(self._log.entries):
             try:
                 self._announce(entry)

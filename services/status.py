@@ -29,7 +29,7 @@ class ServiceStatus:
 @dataclass(frozen=True)
 class RobotStatus(ServiceStatus):
     """`control_hz`: rate of the control loop over the last seconds; the other figures are those of the whole run.
-    `reward_per_step`: over the last minute; `reward_history`: the same in `BINS` bins, oldest first, null without steps."""
+    `reward_per_step`: over the last minute; `reward_history`: in `BINS` bins, oldest first, null without steps."""
 
     control_hz: float | None = None
     control_period_seconds: dict[str, float | None] = field(default_factory=dict)  # p50 p99 max
@@ -97,6 +97,7 @@ class Status:
     def from_json(cls, text: str) -> Status:
         """The inverse of `to_json`."""
         values = json.loads(text)
-        return cls(**values | {"services": [ServiceStatus(**service) for service in values["services"]],
-                               "robots": [RobotStatus(**robot) for robot in values["robots"]],
-                               "replay": ReplayStatus(**values["replay"]), "learner": LearnerStatus(**values["learner"])})
+        return cls(**values | {
+            "services": [ServiceStatus(**service) for service in values["services"]],
+            "robots": [RobotStatus(**robot) for robot in values["robots"]],
+            "replay": ReplayStatus(**values["replay"]), "learner": LearnerStatus(**values["learner"])})

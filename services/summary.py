@@ -1,12 +1,12 @@
 """`summary.json`: what a run amounts to, in a handful of figures, for people and for scripts that compare runs.
 
-    steps episodes control_period_seconds{p50 p99 max} deadline_misses fallback_actions policy_round_trip_seconds{p50 p99}
-    replay{inserted acknowledged duplicates_dropped corrupt} learner{updates updates_per_second train_ratio_wanted
+    steps episodes control_period_seconds{p50 p99 max} deadline_misses fallback_actions policy_round_trip_seconds{p50
+    p99} replay{inserted acknowledged duplicates_dropped corrupt} learner{updates updates_per_second train_ratio_wanted
     train_ratio_achieved} weights_age_seconds{p50 max} reward_per_step{first_minute last_minute by_minute}
     restarts{service: n} seconds robots{name: the figures of one robot}
 
-Everything is over all starts of the run. Figures that nobody reported are null. The figures of one robot stand at the top
-and, with several robots, per robot under `robots` too, where the top has them together.
+Everything is over all starts of the run. Figures that nobody reported are null. The figures of one robot stand at the
+top and, with several robots, per robot under `robots` too, where the top has them together.
 """
 
 from __future__ import annotations
@@ -50,12 +50,13 @@ def together(samples: Iterable[Sample]) -> Sample:
 
 def sample(totals: Totals, time: float, robot: str = "") -> Sample:
     """The totals of a robot, or of all, as one sample."""
-    return Sample(time, totals.value("robot", "robot_steps_total", robot), totals.value("robot", "robot_reward_sum", robot),
-                  totals.histogram("robot", "robot_control_period_seconds", robot).total, totals.reported("robot", robot))
+    periods = totals.histogram("robot", "robot_control_period_seconds", robot).total
+    return Sample(time, totals.value("robot", "robot_steps_total", robot),
+                  totals.value("robot", "robot_reward_sum", robot), periods, totals.reported("robot", robot))
 
 
 def summary(totals: Totals, minutes: Minutes, last_minute: dict[str, float | None], seconds: float) -> dict[str, Any]:
-    """The content of summary.json. `last_minute`: reward per step over the last minute by robot, "" for all together."""
+    """The content of summary.json. `last_minute`: reward per step in the last minute by robot, "" for all of them."""
     robots = totals.names("robot")
     figures = {name: robot_figures(totals, minutes, last_minute, name) for name in robots} if len(robots) > 1 else {}
     return robot_figures(totals, minutes, last_minute, "") | {

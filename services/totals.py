@@ -1,8 +1,8 @@
 """The figures of a run, added up over every start of every service.
 
-Telemetry is cumulative since the boot of its sender, so a lost report costs nothing and a repeated one adds nothing. When
-a sender starts anew, what its last boot had counted is kept and the new boot is added to it: no total ever falls because
-something was killed. Gauges are what was heard last.
+Telemetry is cumulative since the boot of its sender, so a lost report costs nothing and a repeated one adds nothing.
+When a sender starts anew, what its last boot had counted is kept and the new boot is added to it: no total ever falls
+because something was killed. Gauges are what was heard last.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Account:
 
     def _retire(self) -> None:
         self.before = {key: self.value(key) for key in self.before | self.now}
-        self.histograms_before = {key: self.histogram(key).counts for key in self.histograms_before | self.histograms_now}
+        self.histograms_before = {
+            key: self.histogram(key).counts for key in self.histograms_before | self.histograms_now}
         self.former = [*self.former, self.boot][-FORMER:] if self.boot else []
         self.now, self.histograms_now = {}, {}
 
@@ -100,7 +101,8 @@ class Totals:
 
     def labels(self, kind: str, metric: str) -> dict[str, float]:
         """The totals of a metric with a label, by label."""
-        keys = {key for account in self._of(kind, "") for key in account.before | account.now if key.startswith(metric + ":")}
+        keys = {key for account in self._of(kind, "") for key in account.before | account.now
+                if key.startswith(metric + ":")}
         return {key.partition(":")[2]: self.value(kind, key) for key in sorted(keys)}
 
     def to_json(self) -> list[dict]:

@@ -20,8 +20,8 @@ class Puppet(Driver):
 
     def __init__(self, noop=None):
         action = spaces.Box(-1, 1, (2,), np.float32) if noop is None else spaces.Discrete(3)
-        self.spec = RobotSpec("puppet", spaces.Dict({"joints": spaces.Box(-3, 3, (3,), np.float32)}), {"joints": "rad"}, action,
-                              20.0, 1000.0, noop=noop)
+        signals = spaces.Dict({"joints": spaces.Box(-3, 3, (3,), np.float32)})
+        self.spec = RobotSpec("puppet", signals, {"joints": "rad"}, action, 20.0, 1000.0, noop=noop)
         self.mode, self.fault, self.link_age, self.lost = Mode.DISARMED, "", 0.0, False
         self.value, self.reads, self.commands, self.stops = 0.0, 0, [], []
 
@@ -40,7 +40,8 @@ class Puppet(Driver):
 
     def command(self, action):
         self.commands.append(np.array(action))
-        return Applied(np.clip(action, -1, 1).astype(action.dtype), Clip.ACTION_SPACE if np.abs(action).max() > 1 else Clip.NONE)
+        clip = Clip.ACTION_SPACE if np.abs(action).max() > 1 and self.spec.noop is None else Clip.NONE
+        return Applied(np.clip(action, -1, 1).astype(action.dtype), clip)
 
     def tick(self):
         pass
@@ -80,7 +81,8 @@ class Oracle:
     """A policy that answers what the test says: a number for the action, or None."""
 
     def __init__(self, space):
-        self.space, self.says, self.weights_seen, self.asked, self.deadlines, self.streams = space, None, False, [], [], []
+        self.space, self.says, self.weights_seen = space, None, False
+        self.asked, self.deadlines, self.streams = [], [], []
 
     def begin(self, stream):
         self.streams.append(stream)
@@ -109,8 +111,8 @@ class Desk:
     """The node's part that the loop sees."""
 
     def __init__(self):
-        metrics = Metrics("robot", "robot-0")
-        self.count, self.gauge, self.observe, self.values = metrics.count, metrics.gauge, metrics.observe, metrics.values
+        of = Metrics("robot", "robot-0")
+        self.count, self.gauge, self.observe, self.values = of.count, of.gauge, of.observe, of.values
         self.state, self.detail, self.done = "", "", []
 
     def order_done(self, number, ok, detail=""):
@@ -346,7 +348,8 @@ def test_an_emergency_stop_does_not_wait_for_the_loop_latches_and_needs_the_oper
     assert stage.body.mode == Mode.FAULT and stage.desk.done[-1][1]
     stage.run()
     assert len(stage.steps) == 2 and stage.column("is_last") == [False, True]
-    for order, token, mode in (("arm", "", Mode.FAULT), ("clear_fault", "", Mode.FAULT), ("clear_fault", "ann", Mode.DISARMED)):
+    for order, token, mode in (("arm", "", Mode.FAULT), ("clear_fault", "", Mode.FAULT),
+                               ("clear_fault", "ann", Mode.DISARMED)):
         stage.order(order, token)
         stage.run()
         assert stage.body.mode == mode

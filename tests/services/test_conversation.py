@@ -17,7 +17,8 @@ def talk(keep=4, space=BOX):
 
 
 def ask(conversation, tick):
-    arrays = {"tilt": np.full(3, tick, np.float32), "prev_action": np.zeros(2, np.float32), "is_first": np.bool_(tick == 0)}
+    arrays = {"tilt": np.full(3, tick, np.float32), "prev_action": np.zeros(2, np.float32),
+              "is_first": np.bool_(tick == 0)}
     return conversation.ask(tick, arrays, time=1000 * tick)
 
 

@@ -1,4 +1,4 @@
-"""What the coordinator decides, without sockets: totals over restarts, arming, relayed orders, the course of the reward."""
+"""What the coordinator decides, without sockets: totals over restarts, arming, relayed orders, reward by minute."""
 
 import json
 
@@ -146,7 +146,8 @@ def condition(**other):
 
 
 @pytest.mark.parametrize("wrong", [
-    {"state": "fault"}, {"state": "armed"}, {"state": "starting"}, {"state": "paused"}, {"paused": True}, {"stopping": True},
+    {"state": "fault"}, {"state": "armed"}, {"state": "starting"}, {"state": "paused"}, {"paused": True},
+    {"stopping": True},
     {"heartbeat_age": 2.0}, {"detail": "no new reading for 1.0 s"}, {"storable": False}])
 def test_a_robot_that_fails_a_check_is_not_armed(wrong):
     assert not Arming().wanted("robot-0", condition(**wrong), 10.0)

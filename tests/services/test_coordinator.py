@@ -40,8 +40,9 @@ def here(folder):
 def test_nodes_learn_where_each_other_are_and_their_figures_arrive(here):
     with zmq.Context() as context:
         control = here.addresses["control"]
-        with Node("policy", "policy", config(), context, {"policy": "tcp://127.0.0.1:7"}, control=control) as policy, \
-                Node("learner", "learner", config(), context, {"weights": "tcp://127.0.0.1:8"}, control=control) as learner:
+        acts, learns = {"policy": "tcp://127.0.0.1:7"}, {"weights": "tcp://127.0.0.1:8"}
+        with Node("policy", "policy", config(), context, acts, control=control) as policy, \
+                Node("learner", "learner", config(), context, learns, control=control) as learner:
             until(lambda: learner.address("policy") == "tcp://127.0.0.1:7" and policy.address("weights"), "addresses")
             learner.state = "running"
             learner.gauge("learner_updates", 12)
@@ -113,7 +114,7 @@ def test_stop_makes_the_run_stopping_and_arms_nobody(here):
 
 @pytest.mark.parametrize("message, code", [
     (hello(run="other"), "run"), (hello("learner", "robot"), "identity"), (hello("robot-1", schema="bbbb"), "schema"),
-    (Welcome("test", {}), "malformed")])
+    (hello("policy", "policy", addresses={"policy": "nowhere"}), "malformed"), (Welcome("test", {}), "malformed")])
 def test_what_does_not_belong_here_is_refused_with_the_way_out(here, message, code):
     with client(here.addresses["control"]) as dealer, client(here.addresses["control"]) as operator:
         ask(dealer, hello("replay", "replay", schema="aaaa"), Welcome)
@@ -185,7 +186,8 @@ def test_with_keys_a_robot_speaks_only_as_itself_and_asks_nothing(tmp_path, fold
         with client(control, robot_key) as robot, client(control, other_key) as other, client(control, ann_key) as ann:
             ask(robot, hello(), Welcome)
             assert ask(other, hello(), Refused).code == "identity"
-            assert ask(robot, hello("policy", "policy", addresses={"policy": "tcp://127.0.0.1:9"}), Refused).code == "identity"
+            usurper = hello("policy", "policy", addresses={"policy": "tcp://127.0.0.1:9"})
+            assert ask(robot, usurper, Refused).code == "identity"
             assert ask(robot, Ask("estop"), Refused).code == "identity"
             assert not ask(other, beat(), HeartbeatReply).known
             assert ask(ann, Ask("status"), Answer).ok

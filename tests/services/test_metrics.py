@@ -40,7 +40,8 @@ def test_telemetry_sees_the_same_numbers_under_short_names():
 
 
 @pytest.mark.parametrize("use", [
-    lambda m: m.count("robot_stps_total"), lambda m: m.gauge("robot_steps_total", 1), lambda m: m.count("restarts_total"),
+    lambda m: m.count("robot_stps_total"), lambda m: m.gauge("robot_steps_total", 1),
+    lambda m: m.count("restarts_total"),
     lambda m: m.count("robot_steps_total", label="x"), lambda m: m.observe("robot_steps_total", 1)])
 def test_a_metric_that_is_not_declared_so_is_a_mistake(use):
     with pytest.raises(KeyError):

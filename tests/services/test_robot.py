@@ -1,4 +1,5 @@
-"""The robot node with a real body, real sockets and a real disk; the other services are small stand-ins under our control."""
+"""The robot node with a real body, real sockets and a real disk; the other services are small stand-ins under our
+control."""
 
 import dataclasses
 import subprocess
@@ -87,7 +88,8 @@ def stand_in(service, control):
                     service.serve(server, received)
 
         thread = threading.Thread(target=work)
-        with Node(service.kind, service.kind, config(), context, {service.port: server.address}, control=control) as node:
+        binds = {service.port: server.address}
+        with Node(service.kind, service.kind, config(), context, binds, control=control) as node:
             node.state = "running"
             thread.start()
             try:
@@ -126,7 +128,8 @@ def first_robot(control):
 
 
 def armed(control):
-    return until(lambda: (robot := first_robot(control)) and robot.state == "armed" and robot.steps > 10 and robot, "an armed robot")
+    return until(lambda: (robot := first_robot(control)) and robot.state == "armed" and robot.steps > 10 and robot,
+                 "an armed robot")
 
 
 def order(control, command, token=""):
@@ -183,7 +186,8 @@ def test_the_loop_goes_on_while_coordinator_policy_and_replay_are_away(folder, t
     time.sleep(1.0)  # nobody is there; the robot goes on by itself
     settings = dataclasses.replace(config().network, port=int(control.rpartition(":")[2]))
     with coordinator(dataclasses.replace(config(), network=settings), folder):
-        after = until(lambda: (robot := first_robot(control)) and robot.steps > before.steps + 15 and robot, "steps of the dark second")
+        after = until(lambda: (robot := first_robot(control)) and robot.steps > before.steps + 15 and robot,
+                      "steps of the dark second")
         assert after.state == "armed"
         with stand_in(Replay(tmp_path / "other"), control) as replay:
             until(lambda: first_robot(control).unacknowledged_chunks == 0, "what was spooled meanwhile")
@@ -232,7 +236,8 @@ def test_a_robot_of_another_run_ends_with_the_reason(folder, tmp_path):
 
 def test_the_robot_node_loads_neither_torch_nor_ray():
     code = "import sys, services.robot, services.roles; print(sorted({'torch', 'ray'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "[]"
 
 
 def test_open_stream_names_the_schema_of_the_robot():

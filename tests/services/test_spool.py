@@ -47,12 +47,14 @@ class Replay:
             if isinstance(message, OpenStream):
                 self.opened.append(message.stream)
             if self.refuses and isinstance(message, ChunkSent):
-                self.server.send(received.peer, ChunkRefused(message.stream, message.sequence, 0, self.refuses, "not like this"))
+                refusal = ChunkRefused(message.stream, message.sequence, 0, self.refuses, "not like this")
+                self.server.send(received.peer, refusal)
                 continue
             effects = self.receiver.on_message(received.peer, message)
             for effect in effects:
                 if isinstance(effect, Append):
-                    self.chunks.append((effect.chunk.stream, effect.chunk.first_step, np.array(effect.chunk.arrays["joints"][:, 0])))
+                    chunk = effect.chunk
+                    self.chunks.append((chunk.stream, chunk.first_step, np.array(chunk.arrays["joints"][:, 0])))
                 else:
                     self.server.send(effect.peer, effect.message)
             durable = {s: sum(c[0] == s for c in self.chunks) for s in (OLD, NEW)}
