@@ -179,14 +179,14 @@ def main(settings: Mapping[str, Any]) -> None:
     os.pwrite(lock, f"{os.getpid()} {layout.digest(settings)}".encode(), 0)
     region = layout.open(files, create=True)
     region.words[BODY_PID] = os.getpid()
-    driver.keep_pace(settings["speed"])
-    driver.connect()
-    body = BodyProcess(driver, region, layout, settings["speed"])
-    signal.signal(signal.SIGTERM, lambda *_: body.leave())
     try:
+        driver.keep_pace(settings["speed"])
+        driver.connect()
+        body = BodyProcess(driver, region, layout, settings["speed"])
+        signal.signal(signal.SIGTERM, lambda *_: body.leave())
         body.run()
     except Exception:
-        log.exception("the body's loop ended; the robot is damped")
+        log.exception("the body ends")
         driver.stop(Stop.DAMP)
         driver.disconnect()
         raise SystemExit(1) from None
