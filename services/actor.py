@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 from services import logs
 from services.roles import Service
@@ -75,8 +75,10 @@ class ActorProcess:
             return None
         try:
             return ray.get(self._end)
+        except ActorDiedError:
+            return Ended("crashed", f"process {self.pid or 'unknown'} died without a word")
         except RayError as error:
-            return Ended("crashed", f"process {self.pid or 'unknown'} is gone: {str(error).strip().splitlines()[-1][:200]}")
+            return Ended("crashed", str(error).strip().splitlines()[-1])
 
     def silence(self) -> float | None:
         """Seconds since it last answered a ping, None before the first answer."""

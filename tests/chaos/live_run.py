@@ -43,9 +43,9 @@ class LiveRun:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "services.cli", "run", str(CONFIG), "--plain", "--name", "chaos", "--home", str(self.home),
                  *changes, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
-        info = self.until(lambda: run_folder.read_info(self.folder), PATIENCE, "the run announces itself")
+        control = self.until(self._control, PATIENCE, "the run says where it can be reached")
         self._hang_up()
-        self._operator = Operator(info.addresses["control"])
+        self._operator = Operator(control)
         self.until(self.status, PATIENCE, "the coordinator answers")
 
     def stop(self) -> int:
@@ -100,6 +100,10 @@ class LiveRun:
             self.process.wait()
         for pid in filter(alive, pids):
             os.kill(pid, signal.SIGKILL)
+
+    def _control(self) -> str:
+        info = run_folder.read_info(self.folder)
+        return info.addresses.get("control", "") if info and info.pid == self.process.pid else ""
 
     def _hang_up(self) -> None:
         if self._operator:

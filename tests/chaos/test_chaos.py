@@ -17,7 +17,8 @@ from live_run import ROBOT, LiveRun, alive
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
-BACK = 10.0  # seconds, from the death of a process to its successor
+# Seconds from the death of a process to its successor: 10 on a machine that does nothing else, in proportion on a busy one.
+BACK = 10.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2)
 HZ = 20  # of the control loop
 
 
@@ -106,7 +107,8 @@ def test_killing_the_command_line_leaves_a_resting_robot_and_a_run_that_goes_on_
     run.start()
     after = run.until(lambda: (s := run.status()) and s.robots and s.learner.updates > before.learner.updates and s, 60,
                       "it goes on learning")
-    assert after.steps >= before.steps and after.replay.acknowledged >= before.replay.acknowledged
+    assert after.replay.acknowledged >= before.replay.acknowledged
+    assert after.steps > before.steps - 6 * HZ  # counted, not acknowledged: the coordinator writes its figures down every 5 s
     run.until(lambda: run.robot().state == "armed" and run.status().steps > after.steps + HZ, 30, "the robot acts again")
     assert run.stop() == 0, run.output()
 
