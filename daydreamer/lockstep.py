@@ -94,7 +94,7 @@ class Lockstep:
         self.random = np.random.default_rng(seed)
         self.steps = self.episodes = self.evaluations = self.replayed = 0
         self.seconds = 0.0
-        self._keys = [*space, "reward", *FLAGS]
+        self.keys = [*space, "reward", *FLAGS]
         self._score: float | None = None
         self._evaluation: float | None = None
         self._metrics: dict[str, float] = {}
@@ -214,7 +214,7 @@ class Lockstep:
         size = self.replay.batch * self.replay.length
         earned = (self.steps - self.replay.prefill) * self.settings.train_ratio
         while self.replayed + size <= earned and self.recorder.steps >= self.replay.prefill:
-            self._metrics = self.agent.train(self.recorder.sample(self._keys), self.replay.burn_in)
+            self._metrics = self.agent.train(self.recorder.sample(self.keys), self.replay.burn_in)
             self.replayed += size
 
     def _report(self, began: float, progress: Callable[[Progress], None]) -> None:

@@ -1,5 +1,7 @@
 """Does anything come of it? And does it come from the right step?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from agent_bench import Echo
@@ -9,28 +11,22 @@ from daydreamer.lockstep import Lockstep, LockstepSettings
 from daydreamer.replay.settings import ReplaySettings
 from daydreamer.settings import AgentSettings
 
-AGENT = AgentSettings(size="debug", horizon=4, imagine_starts=32, learning_rate=2e-3, warmup=20, discount_horizon=10)
+AGENT = AgentSettings(size="debug", horizon=4, imagine_starts=32, learning_rate=1e-2, warmup=20, discount_horizon=10)
 REPLAY = ReplaySettings(batch=8, length=8, burn_in=1, prefill=200, segment_mib=1)
 
 
-def shifted(batch, by):
-    return batch | {"prev_action": np.roll(batch["prev_action"], by, axis=1)}
-
-
 @pytest.mark.learning
-@pytest.mark.parametrize("model", ["rssm", "tiny"])
-def test_a_reward_is_explained_by_the_action_before_it_and_by_no_other(tmp_path, model):
-    """An off-by-one anywhere between environment and loss makes this reward a coin toss."""
-    settings = AgentSettings(model=model, size="debug", horizon=1, imagine_starts=1, learning_rate=3e-3, warmup=20)
-    with Lockstep(Echo(), settings, REPLAY, LockstepSettings(), tmp_path) as run:
-        run.run(REPLAY.prefill)
-        losses = {}
-        for shift in (0, -1):
-            agent = Agent(run.agent.observation_space, run.agent.action_space, settings)
-            tail = [agent.train(shifted(run.recorder.sample(run._keys), shift), burn_in=1)["loss/reward"] for _ in range(150)][-20:]
-            losses[shift] = np.mean(tail)
-    assert losses[0] < 0.35, "nats; a coin toss is 0.69"
-    assert losses[-1] > 0.55
+def test_a_reward_is_explained_by_the_action_before_it_and_by_no_other(tmp_path):
+    """An off-by-one anywhere between environment and loss makes this reward a coin toss, which is 0.69 nats worse."""
+    losses = {}
+    with Lockstep(Echo(), AGENT, replace(REPLAY, prefill=1500), LockstepSettings(), tmp_path) as run:
+        run.run(1500)
+        for late in (0, 1):
+            agent = Agent(run.agent.observation_space, run.agent.action_space, AGENT)
+            batches = (run.recorder.sample(run.keys) for _ in range(150))
+            told = [agent.train(b | {"prev_action": np.roll(b["prev_action"], late, axis=1)}, burn_in=1) for b in batches]
+            losses[late] = np.mean([metrics["loss/reward"] for metrics in told[-15:]])
+    assert losses[0] < 0.5 and losses[1] > 0.9, losses  # 0.35: the price of a one, which lies between two bins
 
 
 @pytest.mark.learning
