@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from services.config import Config
 
 TICK = 0.05  # seconds between looks at what is due
-EVERY_SECOND, SAVE, SUMMARISE = 1.0, 5.0, 60.0  # seconds between notes, writes of coordinator.json and of summary.json
+EVERY_SECOND, SAVE, SUMMARISE = 1.0, 5.0, 15.0  # seconds between notes, writes of coordinator.json and of summary.json
 ORDERS = ("pause", "resume", "stop", "estop", "clear_fault")
 
 log = logging.getLogger(__name__)
