@@ -1,5 +1,7 @@
 """The agent through its public door."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -151,6 +153,21 @@ def test_the_same_seed_makes_the_same_agent_whatever_else_draws_numbers():
     assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values()))
     torch.manual_seed(123)
     assert torch.equal(drawn, torch.rand(1)), "building an agent leaves the global generator alone"
+
+
+def test_the_slow_critic_follows_the_critic():
+    agent = agent_of()
+    for i in range(20):
+        agent.train(batch_of(CONTINUOUS, i))
+    fast, slow = agent.behaviour.critic.body[-1].weight, agent.behaviour.slow_critic.body[-1].weight
+    assert 0 < slow.norm() < fast.norm(), "both began at zero"
+
+
+def test_advantages_are_measured_on_the_scale_of_the_returns():
+    agent = Agent(SPACE, CONTINUOUS, replace(SETTINGS["rssm"], learning_rate=1e-2))
+    batches = [batch_of(CONTINUOUS, i) for i in range(60)]
+    told = [agent.train(b | {"reward": np.float32(1000) * (b["angles"][..., 0] > 0)}) for b in batches]
+    assert told[0]["return_scale"] == 1 and told[-1]["return_scale"] > 1
 
 
 @pytest.mark.parametrize("starts", [0, 1, 1000])
