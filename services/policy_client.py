@@ -13,7 +13,7 @@ from services.conversation import Conversation, Decision
 from services.crew import Crew
 from services.link import Link
 from services.node import Node
-from services.realtime import step_forward
+from services.realtime import real_time
 from services.wire import sockets
 from services.wire.messages import ActRefused, ActRequest
 
@@ -59,17 +59,21 @@ class PolicyClient:
 
     def work(self, crew: Crew) -> None:
         """The other thread."""
-        step_forward()  # the control loop waits for what passes here
         try:
-            while not crew.ended:
-                client = self._link.client()
-                sockets.wait([self._wakeup, client] if client else [self._wakeup], LISTEN)
-                self._wakeup.clear()
-                self._send()
-                while client and (message := client.receive()) is not None:
-                    self._take(message)
+            with real_time():  # the control loop waits for what passes here
+                while not crew.ended:
+                    self._pass_on()
         finally:
             self._link.close()
+
+    def _pass_on(self) -> None:
+        """Wait for something to send or to hear, and move it."""
+        client = self._link.client()
+        sockets.wait([self._wakeup, client] if client else [self._wakeup], LISTEN)
+        self._wakeup.clear()
+        self._send()
+        while client and (message := client.receive()) is not None:
+            self._take(message)
 
     def _send(self) -> None:
         with self._changed:

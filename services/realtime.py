@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 PRIORITY = 1  # of 1 to 99: before all ordinary threads, behind everything else that is real time
 
 log = logging.getLogger(__name__)
 
 
-def step_forward() -> bool:
-    """Put the calling thread into the system's real-time class; what it starts later is ordinary again. False, and
-    nothing changed, where the system does not have that or does not allow it (systemd: `LimitRTPRIO`)."""
+@contextmanager
+def real_time() -> Iterator[bool]:
+    """The calling thread is in the system's real-time class; threads and processes that it starts are ordinary.
+
+    Yields False, and nothing changed, where the system does not have that or does not allow it (systemd: `LimitRTPRIO`).
+    """
     try:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     except (AttributeError, OSError) as error:
         log.info("no real-time priority (%s): a busy machine will delay control periods", error)
-        return False
-    return True
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))

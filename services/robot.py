@@ -28,7 +28,7 @@ from services.link import Link
 from services.node import Node
 from services.pacer import Pacer
 from services.policy_client import PolicyClient
-from services.realtime import step_forward
+from services.realtime import real_time
 from services.run_folder import RunFolder
 from services.spool import Spool
 from services.wire.security import Security
@@ -79,7 +79,8 @@ class RobotNode:
             with spool, node, Crew(threading.Event()) as crew:
                 crew.start("policy", lambda: policy.work(crew))
                 crew.start("spool", lambda: spool.work(crew))
-                self._keep_time(control, node, lambda: stop.is_set() or crew.ended)
+                with real_time():
+                    self._keep_time(control, node, lambda: stop.is_set() or crew.ended)
                 node.state, node.detail = "stopping", "parked, delivering what is left"
                 spool.finish(LAST_DELIVERY)
         if node.refused:
@@ -90,7 +91,6 @@ class RobotNode:
         robot = self._config.robot
         pacer = Pacer(1 / (robot.control_hz * robot.speed))
         connected = False
-        step_forward()
         try:
             while not (ended() or control.stopping.is_set() or node.refused):
                 if not connected:

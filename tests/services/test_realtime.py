@@ -5,9 +5,13 @@ import threading
 
 import pytest
 
-from services.realtime import step_forward
+from services.realtime import real_time
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="this system has no scheduling classes")
+
+
+def scheduling():
+    return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
 
 
 def in_a_thread(work):
@@ -18,15 +22,17 @@ def in_a_thread(work):
     return results[0]
 
 
-def test_only_the_calling_thread_steps_forward_and_what_it_starts_is_ordinary():
+def test_only_the_calling_thread_is_real_time_and_only_for_a_while():
     def work():
-        allowed = step_forward()
-        here = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
-        return allowed, here, in_a_thread(lambda: os.sched_getscheduler(0))
+        with real_time() as allowed:
+            return allowed, scheduling(), in_a_thread(scheduling)
 
     allowed, here, child = in_a_thread(work)
     assert here == (os.SCHED_RR if allowed else os.SCHED_OTHER)
-    assert child == os.SCHED_OTHER == os.sched_getscheduler(0)
+    assert child == scheduling() == os.SCHED_OTHER
+    with real_time():
+        pass
+    assert scheduling() == os.SCHED_OTHER
 
 
 def test_a_system_that_forbids_it_changes_nothing(monkeypatch):
@@ -34,4 +40,5 @@ def test_a_system_that_forbids_it_changes_nothing(monkeypatch):
         raise PermissionError("Operation not permitted")
 
     monkeypatch.setattr(os, "sched_setscheduler", forbidden)
-    assert not step_forward()
+    with real_time() as allowed:
+        assert not allowed
