@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 def real_time() -> Iterator[bool]:
     """The calling thread is in the system's real-time class; threads and processes that it starts are ordinary.
 
-    Yields False, and nothing changed, where the system does not have that or does not allow it (systemd: `LimitRTPRIO`).
+    Yields False, and nothing changed, where the system lacks that or does not allow it (systemd: `LimitRTPRIO`).
     """
     try:
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
