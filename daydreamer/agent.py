@@ -111,7 +111,7 @@ class Agent:
         """
         data = self._observation(batch, leading=2) | {key: self._bool(batch[key]) for key in FLAGS}
         data["prev_action"] = self._actions(batch["prev_action"])
-        data["reward"] = self._float("reward", batch["reward"])
+        data["reward"] = self._float("reward", batch["reward"]) - self.settings.reward_offset
         state, data = self._warm_up(data, burn_in)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             losses, states = self.model.loss(data, state)

@@ -61,8 +61,11 @@ class AgentSettings:
     """One world model, one behaviour, one optimiser.
 
     `horizon`: imagined steps H. `imagine_starts`: from how many of a batch's states imagination starts, drawn at random;
-    0 is all of them. `discount_horizon`: steps over which the discount falls to 1/e. `precision`: bfloat16 runs the
-    matrix products in bfloat16; everything that is summed or normalised stays float32.
+    0 is all of them. `discount_horizon`: steps over which the discount falls to 1/e. `precision`: bfloat16 runs the matrix
+    products in bfloat16 (for GPUs; on a CPU it is slower); everything that is summed or normalised stays float32.
+
+    `reward_offset` is taken off every reward before anything is learned from it. Where episodes never terminate it changes no
+    policy, and a critic that need not climb to `reward_offset * discount_horizon` first is right much sooner.
     """
 
     model: str = "rssm"
@@ -71,6 +74,7 @@ class AgentSettings:
     horizon: int = 15
     imagine_starts: int = 128
     discount_horizon: float = 333.0
+    reward_offset: float = 0.0
     return_lambda: float = 0.95
     entropy: float = field(default=3e-4, metadata={"resume": True})
     learning_rate: float = field(default=1e-4, metadata={"resume": True})

@@ -170,6 +170,12 @@ def test_advantages_are_measured_on_the_scale_of_the_returns():
     assert told[0]["return_scale"] == 1 and told[-1]["return_scale"] > 1
 
 
+def test_a_reward_offset_is_taken_off_before_anything_is_learned():
+    plain, offset = agent_of(), Agent(SPACE, CONTINUOUS, replace(SETTINGS["rssm"], reward_offset=5.0))
+    batch = batch_of(CONTINUOUS)
+    assert offset.train(batch | {"reward": batch["reward"] + 5}) == pytest.approx(plain.train(batch), rel=1e-4, abs=1e-6)
+
+
 @pytest.mark.parametrize("starts", [0, 1, 1000])
 def test_imagination_starts_from_some_or_all_states(starts):
     settings = AgentSettings(size="debug", horizon=2, imagine_starts=starts)
