@@ -1,7 +1,8 @@
 """The agent: one world model, one behaviour and their optimiser.
 
-An agent belongs to one thread. It takes and gives NumPy arrays at its border and checks what comes in: a bad observation is a
-typed error and changes nothing. Who only acts needs `acting_state`; who continues training needs `state_dict`.
+An agent belongs to one thread. It takes and gives NumPy arrays at its border and checks what comes in: a bad
+observation is a typed error and changes nothing. Who only acts needs `acting_state`; who continues training needs
+`state_dict`.
 """
 
 from __future__ import annotations
@@ -45,16 +46,16 @@ class NonFiniteLoss(ArithmeticError):
 class Agent:
     """Acts, and learns from batches of experience.
 
-    A carry is a dict of tensors with leading batch axis: carries of several robots are stacked with `torch.cat` and split by
-    slicing, key by key.
+    A carry is a dict of tensors with leading batch axis: carries of several robots are stacked with `torch.cat` and
+    split by slicing, key by key.
 
         carry = agent.initial(batch=1)
         action, carry = agent.act(carry, obs, prev_action, is_first)
         metrics = agent.train(batch)
     """
 
-    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space, settings: AgentSettings, seed: int = 0,
-                 device: str = "cpu") -> None:
+    def __init__(self, observation_space: spaces.Dict, action_space: spaces.Space, settings: AgentSettings,
+                 seed: int = 0, device: str = "cpu") -> None:
         """Raises ValueError for spaces that no model can read. `device` may be `auto`: a GPU where there is one."""
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -85,8 +86,8 @@ class Agent:
             mode: str = "sample") -> tuple[np.ndarray, State]:
         """One step for B robots: actions float32 [B, A] in [-1, 1], or int64 [B] where discrete, and the next carry.
 
-        obs [B, *shape] per key, prev_action [B, A] or int [B] as it was applied, is_first bool [B]. `mode` "sample" explores,
-        "mode" takes the most likely action. Raises BadObservation.
+        obs [B, *shape] per key, prev_action [B, A] or int [B] as it was applied, is_first bool [B]. `mode` "sample"
+        explores, "mode" takes the most likely action. Raises BadObservation.
         """
         seen = self._observation(obs, leading=1)
         carry, _ = self.model.observe(carry, self._actions(prev_action), self.model.encode(seen), self._bool(is_first))
@@ -95,7 +96,8 @@ class Agent:
         return action.cpu().numpy(), carry
 
     @torch.no_grad()
-    def observe(self, carry: State, obs: Mapping[str, np.ndarray], prev_action: np.ndarray, is_first: np.ndarray) -> State:
+    def observe(self, carry: State, obs: Mapping[str, np.ndarray], prev_action: np.ndarray,
+                is_first: np.ndarray) -> State:
         """The carry after K steps that others acted in: everything as in `act` with a second axis [B, K, ...]."""
         seen = self._observation(obs, leading=2)
         embeds = self.model.encode(seen)
@@ -105,9 +107,9 @@ class Agent:
     def train(self, batch: Mapping[str, np.ndarray], burn_in: int = 0) -> dict[str, float]:
         """One update on sequences [B, burn_in + T, ...]; returns metrics.
 
-        The batch has the observation's keys, `prev_action`, `reward`, `is_first`, `is_last`, `is_terminal`; other keys are
-        ignored. The first `burn_in` steps only warm the state up. Raises BadObservation and NonFiniteLoss, both without a
-        change to weights or normalisers.
+        The batch has the observation's keys, `prev_action`, `reward`, `is_first`, `is_last`, `is_terminal`; other keys
+        are ignored. The first `burn_in` steps only warm the state up. Raises BadObservation and NonFiniteLoss, both
+        without a change to weights or normalisers.
         """
         data = self._observation(batch, leading=2) | {key: self._bool(batch[key]) for key in FLAGS}
         data["prev_action"] = self._actions(batch["prev_action"])
@@ -136,7 +138,7 @@ class Agent:
         _copy(self._acting(), tensors)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of everything that training continues from: weights, optimiser, normalisers, counters, RNG; on the CPU."""
+        """A copy, on the CPU, of all that training continues from: weights, optimiser, normalisers, counters, RNG."""
         copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self._everything().items()}
         return copies | {"updates": torch.tensor(self.updates), "generator": self.generator.get_state()}
 
@@ -152,8 +154,8 @@ class Agent:
         self.generator.set_state(generator)
 
     def _acting(self) -> dict[str, Tensor]:
-        skipped = [f"{part}.{name}." for part in self.modules for name in self.modules[part].training_only]
-        return {name: tensor for name, tensor in self.modules.state_dict().items() if not name.startswith(tuple(skipped))}
+        skipped = tuple(f"{part}.{name}." for part in self.modules for name in self.modules[part].training_only)
+        return {name: tensor for name, tensor in self.modules.state_dict().items() if not name.startswith(skipped)}
 
     def _everything(self) -> dict[str, Tensor]:
         return self.modules.state_dict() | {f"optimiser.{name}": t for name, t in self.optimiser.tensors().items()}

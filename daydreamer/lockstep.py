@@ -4,9 +4,10 @@
     folder/checkpoint.safetensors   weights, optimiser, normalisers and RNG; counters and sampler state as its metadata
     folder/scores.jsonl             a line per episode and per evaluation
 
-Episodes are seeded one by one, and a checkpoint lies between two episodes. So a run that ends and is started again continues
-bit for bit, wherever the environment's episode is determined by the seed of its `reset`. An environment that keeps its state
-over a reset (a robot) continues from where it is. A run that is killed goes on from its last checkpoint.
+Episodes are seeded one by one, and a checkpoint lies between two episodes. So a run that ends and is started again
+continues bit for bit, wherever the environment's episode is determined by the seed of its `reset`. An environment that
+keeps its state over a reset (a robot) continues from where it is. A run that is killed goes on from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -34,12 +35,15 @@ from daydreamer.replay.chunk import Schema
 from daydreamer.replay.settings import ReplaySettings
 from daydreamer.settings import AgentSettings
 
+COUNTERS = ("steps", "episodes", "evaluations", "replayed", "seconds")
+
 
 @dataclass(frozen=True)
 class LockstepSettings:
-    """`train_ratio`: replayed steps per collected step, from the end of the prefill. `evaluate_every` steps, at the end of an
-    episode, `evaluate_episodes` are played without exploration noise; 0: never. `checkpoint_every` steps likewise.
-    `reset_options` go to every `reset`; `frames_per_step` is the environment's action repeat, for the scores."""
+    """`train_ratio`: replayed steps per collected step, from the end of the prefill. `evaluate_every` steps, at the
+    end of an episode, `evaluate_episodes` are played without exploration noise; 0: never. `checkpoint_every` steps
+    likewise. `reset_options` go to every `reset`; `frames_per_step` is the environment's action repeat, for the
+    scores."""
 
     train_ratio: float = 256.0
     evaluate_every: int = 0
@@ -59,8 +63,8 @@ class LockstepSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run is. `score`: the newest return of a training episode, `evaluation` the newest of evaluations; None before
-    the first. `reward`: mean reward per step since the last report. `metrics` of the newest update."""
+    """Where a run is. `score`: the newest return of a training episode, `evaluation` the newest of evaluations; None
+    before the first. `reward`: mean reward per step since the last report. `metrics` of the newest update."""
 
     steps: int
     episodes: int
@@ -83,8 +87,8 @@ class Lockstep:
 
     def __init__(self, env: gymnasium.Env, agent: AgentSettings, replay: ReplaySettings, settings: LockstepSettings,
                  folder: Path, seed: int = 0, evaluation_env: gymnasium.Env | None = None, device: str = "cpu") -> None:
-        """`env` belongs to the run from now on. Raises ValueError for spaces that no model can read, SchemaError and BadWeights
-        where `folder` is of another environment or agent, LogLocked where it is in use."""
+        """`env` belongs to the run from now on. Raises ValueError for spaces that no model can read, SchemaError and
+        BadWeights where `folder` is of another environment or agent, LogLocked where it is in use."""
         self.env = uniform(env)
         self.evaluation_env = uniform(evaluation_env) if evaluation_env is not None else None
         self.settings, self.replay, self.seed, self.folder = settings, replay, seed, Path(folder)
@@ -103,7 +107,8 @@ class Lockstep:
 
     def run(self, steps: int, progress: Callable[[Progress], None] = lambda _: None,
             stop: Callable[[], bool] = lambda: False) -> None:
-        """Collect until there are `steps` steps in all, or `stop()`; the episode then running is closed. Writes a checkpoint."""
+        """Collect until there are `steps` steps in all, or `stop()`; close the episode then running, and write a
+        checkpoint."""
         began = time.monotonic() - self.seconds
         saved, evaluated = self.steps, self.steps
         every = self.settings
@@ -137,8 +142,8 @@ class Lockstep:
     def save(self) -> None:
         """Write a checkpoint durably; the one before stands until it is whole."""
         self.recorder.flush()
-        state = {"steps": self.steps, "episodes": self.episodes, "evaluations": self.evaluations, "replayed": self.replayed,
-                 "seconds": self.seconds, "random": self.random.bit_generator.state, "recorder": self.recorder.state_dict()}
+        state = {name: getattr(self, name) for name in COUNTERS}
+        state |= {"random": self.random.bit_generator.state, "recorder": self.recorder.state_dict()}
         content = save(self.agent.state_dict(), metadata={"lockstep": json.dumps(state)})
         os.close(files.create(self._checkpoint, content))
 
@@ -169,10 +174,10 @@ class Lockstep:
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             self.close()
             raise BadWeights(f"{self._checkpoint}: {error}; choose another folder") from error
-        self.random.bit_generator.state = state.pop("random")
-        self.recorder.load_state_dict(state.pop("recorder"))
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.random.bit_generator.state = state["random"]
+        self.recorder.load_state_dict(state["recorder"])
+        for name in COUNTERS:
+            setattr(self, name, state[name])
 
     def _episode(self, until: int, report: Callable[[], None], stop: Callable[[], bool]) -> None:
         """Play and record one episode, training in between. Stopped early, it ends as one that was cut off."""
@@ -200,7 +205,8 @@ class Lockstep:
         self.recorder.flush()
         self._score = score
 
-    def _act(self, obs: dict[str, np.ndarray], carry: State, prev_action: Any, first: bool, mode: str) -> tuple[Any, State]:
+    def _act(self, obs: dict[str, np.ndarray], carry: State, prev_action: Any, first: bool,
+             mode: str) -> tuple[Any, State]:
         """One action as the environment takes it. Before the first update, exploring is random."""
         if mode == "explore" and not self.agent.updates:
             return self._random_action(), carry

@@ -58,7 +58,9 @@ class Recorder:
         return self._sampler.steps
 
     def sample(self, keys: list[str]) -> dict[str, np.ndarray]:
-        """A batch of the settings' shape: `keys` and `prev_action`, [batch, burn_in + length, ...]. Raises NotEnough."""
+        """A batch of the settings' shape: `keys` and `prev_action`, [batch, burn_in + length, ...].
+
+        Raises NotEnough."""
         s = self._settings
         return self._sampler.sample(s.batch, s.length, s.burn_in, keys)
 
@@ -69,8 +71,8 @@ class Recorder:
                 "chunks": self._log.streams.get(self._stream, 0)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The inverse. Where the log has grown since (a crash after the checkpoint), what it has more stays in the replay and
-        recording goes on in a stream of its own."""
+        """The inverse. Where the log has grown since (a crash after the checkpoint), what it has more stays in the
+        replay and recording goes on in a stream of its own."""
         self._sampler.load_state_dict(state["sampler"])
         stream = bytes.fromhex(state["stream"])
         if self._log.streams.get(stream, 0) == state["chunks"]:

@@ -12,8 +12,8 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Size:
-    """Widths of a model: `deter` recurrent units in `blocks` blocks, `hidden` units inside the recurrence, `units` in every
-    other layer, `stoch` latents of `classes` classes, `depth` channels of the first image stage (times 2)."""
+    """Widths of a model: `deter` recurrent units in `blocks` blocks, `hidden` units inside the recurrence, `units` in
+    every other layer, `stoch` latents of `classes` classes, `depth` channels of the first image stage (times 2)."""
 
     deter: int
     hidden: int
@@ -24,7 +24,7 @@ class Size:
     blocks: int = 8
 
 
-# `1m` to `400m` are DreamerV3's; `small` is for robots on two cores; `debug` is for tests of everything around the agent.
+# `1m` to `400m` are DreamerV3's; `small` is for robots on two cores, `debug` for tests of everything around the agent.
 SIZES = MappingProxyType({
     "debug": Size(deter=32, hidden=16, units=16, stoch=4, classes=4, depth=2),
     "small": Size(deter=256, hidden=128, units=128, stoch=16, classes=16, depth=8),
@@ -60,12 +60,14 @@ class LossScales:
 class AgentSettings:
     """One world model, one behaviour, one optimiser.
 
-    `horizon`: imagined steps H. `imagine_starts`: from how many of a batch's states imagination starts, drawn at random;
-    0 is all of them. `discount_horizon`: steps over which the discount falls to 1/e. `precision`: bfloat16 runs the matrix
-    products in bfloat16 (for GPUs; on a CPU it is slower); everything that is summed or normalised stays float32.
+    `horizon`: imagined steps H. `imagine_starts`: from how many of a batch's states imagination starts, drawn at
+    random; 0 is all of them. `discount_horizon`: steps over which the discount falls to 1/e. `precision`: bfloat16
+    runs the matrix products in bfloat16 (for GPUs; on a CPU it is slower); everything that is summed or normalised
+    stays float32.
 
-    `reward_offset` is taken off every reward before anything is learned from it. Where episodes never terminate it changes no
-    policy, and a critic that need not climb to `reward_offset * discount_horizon` first is right much sooner.
+    `reward_offset` is taken off every reward before anything is learned from it. Where episodes never terminate it
+    changes no policy, and a critic that need not climb to `reward_offset * discount_horizon` first is right much
+    sooner.
     """
 
     model: str = "rssm"

@@ -1,9 +1,10 @@
 """How long one update and one action take.
 
-    python tools/bench_train_step.py [--sizes small 1m] [--threads 1 2] [--starts 128 0] [--out docs/results/train_step.csv]
+    python tools/bench_train_step.py [--sizes small 1m] [--threads 1 2] [--starts 128 0] [--out
+    docs/results/train_step.csv]
 
-Batches of 16 x 32 steps after 4 of burn-in, the A1's 16 numbers and 12 actions, imagination of 15 steps. `min_ms` is what the
-machine can do, `p50_ms` what it did while it had other work; `cpu_ms` is processor time over all threads.
+Batches of 16 x 32 steps after 4 of burn-in, the A1's 16 numbers and 12 actions, imagination of 15 steps. `min_ms` is
+what the machine can do, `p50_ms` what it did while it had other work; `cpu_ms` is processor time over all threads.
 """
 
 from __future__ import annotations
@@ -54,13 +55,13 @@ def measure(settings: AgentSettings, threads: int, device: str, repeats: int) ->
     torch.set_num_threads(threads)
     agent = Agent(SPACE, spaces.Box(-1, 1, (ACTIONS,), np.float32), settings, device=device)
     batch, carry = experience(), agent.initial(1)
-    row = {key: batch[key][:1, 0] for key in SPACE}
-    say = {"size": settings.size, "precision": settings.precision, "parameters": sum(p.numel() for p in agent.optimiser.parameters),
+    step = {key: batch[key][:1, 0] for key in SPACE}, batch["prev_action"][:1, 0], batch["is_first"][:1, 0]
+    parameters = sum(p.numel() for p in agent.optimiser.parameters)
+    say = {"size": settings.size, "precision": settings.precision, "parameters": parameters,
            "starts": settings.imagine_starts or "all", "threads": threads, "device": device}
     return [
         {"what": "train"} | say | times(lambda: agent.train(batch, BURN_IN), repeats),
-        {"what": "act"} | say | times(lambda: agent.act(carry, row, batch["prev_action"][:1, 0], batch["is_first"][:1, 0]),
-                                      10 * repeats),
+        {"what": "act"} | say | times(lambda: agent.act(carry, *step), 10 * repeats),
     ]
 
 

@@ -1,7 +1,8 @@
 """An actor and a critic that learn in the model's imagination (DreamerV3, section 3; constants as in the code of 2025).
 
-The actor learns by REINFORCE, for continuous and discrete actions alike. That needs no gradient through the imagined dynamics:
-the rollout runs without a graph, and the actor and critic are evaluated once more on everything imagined, in one batch.
+The actor learns by REINFORCE, for continuous and discrete actions alike. That needs no gradient through the imagined
+dynamics: the rollout runs without a graph, and the actor and critic are evaluated once more on everything imagined, in
+one batch.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class ActorCritic(nn.Module):
     def loss(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> tuple[Losses, dict[str, Tensor]]:
         """Named, unweighted terms `policy`, `value`, `replay_value`, and metrics, all scalars.
 
-        states [B, T, ...] as the model's loss returned them, batch as the model's loss got it, with `is_last` bool [B, T].
-        Only `replay_value` sends gradients into the model.
+        states [B, T, ...] as the model's loss returned them, batch as the model's loss got it, with `is_last` bool
+        [B, T]. Only `replay_value` sends gradients into the model.
         """
         features = model.features(states)
         starts = self._starts(features.shape[0] * features.shape[1], features.device)
@@ -95,9 +96,10 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def after_update(self, metrics: Mapping[str, Tensor]) -> None:
-        """Let the slow critic and the return scale follow an update that was made; `metrics` as `loss` returned them."""
+        """Let the slow critic and the return scale follow an update that was made; `metrics` are those of `loss`."""
         self.return_scale.update(metrics["return_low"], metrics["return_high"])
-        torch._foreach_lerp_(list(self.slow_critic.parameters()), list(self.critic.parameters()), self.settings.slow_rate)
+        slow, fast = list(self.slow_critic.parameters()), list(self.critic.parameters())
+        torch._foreach_lerp_(slow, fast, self.settings.slow_rate)
 
     def _starts(self, states: int, device: torch.device) -> Tensor:
         """Indices of the states that imagination starts from."""
@@ -118,8 +120,8 @@ class ActorCritic(nn.Module):
         return stack_states(states), torch.stack(actions, 1)
 
     def _critic_loss(self, features: Tensor, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Follow the return, and stay near the slowly moving copy of oneself: [B, T] from the critic's logits [B, T, bins] at
-        these features and the returns that it should have told [B, T]."""
+        """Follow the return, and stay near the slowly moving copy of oneself: [B, T] from the critic's logits
+        [B, T, bins] at these features and the returns that it should have told [B, T]."""
         with torch.no_grad():
             slow = self.slow_critic.mean(self.slow_critic(features))
         return weight * self.critic.loss(logits, target, slow)
@@ -127,8 +129,8 @@ class ActorCritic(nn.Module):
     def _replay_loss(self, features: Tensor, batch: Mapping[str, Tensor], starts: Tensor, imagined: Tensor) -> Tensor:
         """The critic on what really happened, [B, T-1]: lambda returns over the recorded rewards.
 
-        Behind a state they bootstrap from the return imagined from it, where imagination started there, else from its value.
-        Nothing is learned about an episode's last step, whose next step belongs to another episode.
+        Behind a state they bootstrap from the return imagined from it, where imagination started there, else from its
+        value. Nothing is learned about an episode's last step, whose next step belongs to another episode.
         """
         logits = self.critic(features)
         bootstrap = self.critic.mean(logits.detach())

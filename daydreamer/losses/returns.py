@@ -9,9 +9,9 @@ from torch import Tensor, nn
 def lambda_return(reward: Tensor, discount: Tensor, bootstrap: Tensor, mix: Tensor | float) -> Tensor:
     """TD(lambda) returns of steps 0 .. T-1: [B, T].
 
-    reward, discount, bootstrap: [B, T+1], all on arriving at the step, so that entry 0 is not used: `discount[t]` is zero
-    where nothing follows step t, `bootstrap[t]` is the value of step t. `mix` [B, T+1] or a number in [0, 1] is lambda: how far
-    to trust the return behind step t rather than its value.
+    reward, discount, bootstrap: [B, T+1], all on arriving at the step, so that entry 0 is not used: `discount[t]` is
+    zero where nothing follows step t, `bootstrap[t]` is the value of step t. `mix` [B, T+1] or a number in [0, 1] is
+    lambda: how far to trust the return behind step t rather than its value.
 
         R[t] = reward[t+1] + discount[t+1] * ((1 - mix) * bootstrap[t+1] + mix * R[t+1]),  R[T] = bootstrap[T]
     """
@@ -28,8 +28,8 @@ def lambda_return(reward: Tensor, discount: Tensor, bootstrap: Tensor, mix: Tens
 class ReturnScale(nn.Module):
     """A running range of returns: the distance from their 5th to their 95th percentile, at least 1 (DreamerV3).
 
-    Advantages are divided by it, so that the entropy bonus means the same for small and large rewards, while small returns
-    are not blown up.
+    Advantages are divided by it, so that the entropy bonus means the same for small and large rewards, while small
+    returns are not blown up.
     """
 
     low: Tensor

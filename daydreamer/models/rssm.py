@@ -1,8 +1,9 @@
-"""The recurrent state-space model of DreamerV3 (Hafner et al. 2023, section 2; sizes and constants as in the code of 2025).
+"""The recurrent state-space model of DreamerV3 (Hafner et al. 2023, section 2; constants as in the code of 2025).
 
-A state is a deterministic part `deter` [B, D], carried by a block GRU, and a stochastic part `stoch` [B, S * C], S one-hot
-vectors of C classes. The prior guesses `stoch` from `deter` alone, the posterior also sees the observation; the distance
-between the two is how surprised the model is. Everything that does not depend on time is computed for a sequence at once.
+A state is a deterministic part `deter` [B, D], carried by a block GRU, and a stochastic part `stoch` [B, S * C], S
+one-hot vectors of C classes. The prior guesses `stoch` from `deter` alone, the posterior also sees the observation;
+the distance between the two is how surprised the model is. Everything that does not depend on time is computed for a
+sequence at once.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from daydreamer.settings import AgentSettings
 class Rssm(WorldModel):
     """See the module's docstring. Noise is uniform in [0, 1), [..., S]: it decides the samples of `stoch`.
 
-    Loss terms: `decoder`, `reward`, `continuation`, `dynamics` (the prior follows the posterior) and `representation` (the
-    posterior follows the prior), both at least `free_nats`.
+    Loss terms: `decoder`, `reward`, `continuation`, `dynamics` (the prior follows the posterior) and `representation`
+    (the posterior follows the prior), both at least `free_nats`.
     """
 
     training_only = ("decoder", "reward_head", "continuation_head")
@@ -124,7 +125,7 @@ class Rssm(WorldModel):
 
     def _correct(self, state: State, action_term: Tensor, embed_term: Tensor, keep: Tensor,
                  noise: Tensor) -> tuple[State, Tensor]:
-        """One step of the posterior: terms [B, .], keep [B, 1] zero at an episode's start; also gives its probabilities."""
+        """One step of the posterior, and its probabilities: terms [B, .], keep [B, 1] zero where an episode starts."""
         deter = self.recurrence(state["deter"] * keep, state["stoch"] * keep, action_term)
         hidden = torch.addmm(embed_term, deter, self.posterior_deter.weight.T)
         probs = self._probs(self.posterior_head(hidden))

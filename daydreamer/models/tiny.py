@@ -1,7 +1,7 @@
 """The smallest world model that is one: a deterministic recurrence, corrected by what was seen.
 
-It is the example of `docs/world_models.md` and keeps the laws honest: nothing in the project may assume latents that are
-sampled, a second tensor in the state, or a likelihood.
+It is the example of `docs/world_models.md` and keeps the laws honest: nothing in the project may assume latents that
+are sampled, a second tensor in the state, or a likelihood.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from daydreamer.models.world_model import Losses, ModelSpec, Prediction, State, 
 from daydreamer.nn.heads import BinaryHead, ScalarHead
 from daydreamer.nn.layers import Linear, mlp
 from daydreamer.nn.perception import Decoder, Encoder
-from daydreamer.settings import AgentSettings
+from daydreamer.settings import AgentSettings, Size
 
 
 class Tiny(WorldModel):
@@ -32,8 +32,8 @@ class Tiny(WorldModel):
         size = settings.widths
         self.spec = spec.offering(feature_size=size.deter, offers_decoder=True, offers_goals=True)
         self.encoder = Encoder(spec.observation_space, size)
-        self.forward_model = nn.Sequential(mlp(size.deter + spec.action_size, size.units, 1), Linear(size.units, size.deter))
-        self.correction = nn.Sequential(mlp(size.deter + self.encoder.outputs, size.units, 1), Linear(size.units, size.deter))
+        self.forward_model = self._network(size, size.deter + spec.action_size)
+        self.correction = self._network(size, size.deter + self.encoder.outputs)
         self.decoder = Decoder(size.deter, spec.observation_space, size)
         self.reward_head = ScalarHead(size.deter, size.units, 1)
         self.continuation_head = BinaryHead(size.deter, size.units, 1)
@@ -101,3 +101,7 @@ class Tiny(WorldModel):
             "reward": self.reward_head.loss(self.reward_head(features), batch["reward"]),
             "continuation": self.continuation_head.loss(features, (~batch["is_terminal"]).float()),
         }, states
+
+    @staticmethod
+    def _network(size: Size, inputs: int) -> nn.Sequential:
+        return nn.Sequential(mlp(inputs, size.units, 1), Linear(size.units, size.deter))

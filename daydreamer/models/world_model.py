@@ -1,14 +1,14 @@
 """The one interface of every world model; behaviours and planners know nothing else.
 
-Axes: B batch, T time, H horizon, N candidates, A action, E embedding, F feature. A `State` is a pytree (here: a dict) of
-tensors whose leading axes are batch axes; a sequence of states has the time axis second, [B, T, ...].
+Axes: B batch, T time, H horizon, N candidates, A action, E embedding, F feature. A `State` is a pytree (here: a dict)
+of tensors whose leading axes are batch axes; a sequence of states has the time axis second, [B, T, ...].
 
-Time: step t holds what the robot saw at t, the reward and flags on arriving at t, and the `action` chosen for t. A model is
-given `prev_action[t] = action[t-1]`, zero where `is_first`. Discrete actions arrive one-hot, float32.
+Time: step t holds what the robot saw at t, the reward and flags on arriving at t, and the `action` chosen for t. A
+model is given `prev_action[t] = action[t-1]`, zero where `is_first`. Discrete actions arrive one-hot, float32.
 
-Laws (tests/models/test_laws.py holds every model to them, with the noise given): a sequence equals its steps one by one;
-`imagine` equals repeated `imagine_step`; `is_first` erases the past; candidates do not influence one another; a saved and
-restored state continues identically; gradients reach the actions where the spec says so.
+Laws (tests/models/test_laws.py holds every model to them, with the noise given): a sequence equals its steps one by
+one; `imagine` equals repeated `imagine_step`; `is_first` erases the past; candidates do not influence one another; a
+saved and restored state continues identically; gradients reach the actions where the spec says so.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class WorldModel(nn.Module):
 
     def observe_sequence(self, state: State, prev_actions: Tensor, embeds: Tensor, is_first: Tensor,
                          noise: Tensor | None = None) -> tuple[State, Prediction]:
-        """Correct T steps: [B, T, A], [B, T, E], bool [B, T], noise [B, T, ...] to states and predictions [B, T, ...]."""
+        """Correct T steps: [B, T, A], [B, T, E], bool [B, T], noise [B, T, ...] to states and predictions."""
         raise NotImplementedError
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
@@ -127,6 +127,7 @@ class WorldModel(nn.Module):
     def loss(self, batch: Mapping[str, Tensor], state: State) -> tuple[Losses, State]:
         """Named, unweighted terms, each [B, T], and the states [B, T, ...] they were computed on.
 
-        `batch`: observation keys [B, T, *shape], `prev_action` [B, T, A], `reward` [B, T], `is_first`, `is_terminal` bool [B, T].
+        `batch`: observation keys [B, T, *shape], `prev_action` [B, T, A], `reward` [B, T], `is_first`, `is_terminal`
+        bool [B, T].
         """
         raise NotImplementedError

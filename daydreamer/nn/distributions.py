@@ -1,8 +1,8 @@
 """Distributions as plain tensor arithmetic: no validation, no hidden sampling.
 
-Whoever samples brings the noise, so that the same noise gives the same sample. A categorical needs one uniform number: the
-sample is the class in whose stretch of the cumulated probabilities it falls. (Gumbel noise needs one number per class, and
-drawing those would be a twelfth of a training step.)
+Whoever samples brings the noise, so that the same noise gives the same sample. A categorical needs one uniform number:
+the sample is the class in whose stretch of the cumulated probabilities it falls. (Gumbel noise needs one number per
+class, and drawing those would be a twelfth of a training step.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def unimix(logits: Tensor, mix: float) -> Tensor:
 
 
 def sample_one_hot(probs: Tensor, noise: Tensor) -> Tensor:
-    """One-hot sample [..., C] of `probs` [..., C]; `noise` [...] is uniform in [0, 1). Gradients go straight through to `probs`."""
+    """One-hot sample [..., C] of `probs` [..., C] by `noise` [...] in [0, 1); gradients pass straight to `probs`."""
     cumulated = probs.detach().cumsum(-1)
     index = torch.searchsorted(cumulated, noise.unsqueeze(-1).contiguous()).clamp_(max=probs.shape[-1] - 1)
     hot = torch.zeros_like(probs, requires_grad=False).scatter_(-1, index, 1.0)
@@ -115,8 +115,8 @@ class TwoHot(torch.nn.Module):
         return ((probs[..., half + 1:] - probs[..., :half].flip(-1)) * self.bins[half + 1:]).sum(-1)
 
     def loss(self, logits: Tensor, *targets: Tensor) -> Tensor:
-        """Cross entropy [...] of logits [..., BINS] against the two bins around a target [...], weighted by closeness; summed
-        over the targets."""
+        """Cross entropy [...] of logits [..., BINS] against the two bins around a target [...], weighted by closeness;
+        summed over the targets."""
         logits = logits.float()
         return len(targets) * logits.logsumexp(-1) - sum(self._expected(logits, target) for target in targets)
 

@@ -1,6 +1,7 @@
 """Convolutions for images: an encoder to a flat embedding and a decoder back, each other's mirror (DreamerV3).
 
-All images of an observation have the same height and width and are stacked along the channels, [N, channels, H, W] in [0, 1].
+All images of an observation have the same height and width and are stacked along the channels, [N, channels, H, W] in
+[0, 1].
 """
 
 from __future__ import annotations

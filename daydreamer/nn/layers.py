@@ -1,7 +1,7 @@
 """Layers of every network in the project.
 
-Normalisation is LayerNorm although DreamerV3 today uses RMSNorm: PyTorch has a fused CPU kernel for the first and not for the
-second, whose backward pass takes ten times as long and would be a third of a training step.
+Normalisation is LayerNorm although DreamerV3 today uses RMSNorm: PyTorch has a fused CPU kernel for the first and not
+for the second, whose backward pass takes ten times as long and would be a third of a training step.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class BlockLinear(nn.Module):
 
 
 class BlockGru(nn.Module):
-    """The recurrence of DreamerV3: a GRU whose recurrent matrices are block-diagonal and whose inputs reach every block.
+    """The recurrence of DreamerV3: a GRU whose recurrent matrices are block-diagonal and whose inputs reach all blocks.
 
     The part of the input that depends on the action alone is computed apart, so that a sequence computes it at once.
     """

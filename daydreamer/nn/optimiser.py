@@ -15,8 +15,9 @@ class NonFiniteGradient(ArithmeticError):
 class LaProp:
     """One optimiser over many tensors, in the fused `foreach` operations of PyTorch.
 
-    Each tensor's gradient is clipped to `clip` times that tensor's norm (at least `FLOOR`), divided by the running root mean
-    square, and then averaged with momentum: a rare large gradient does not linger in both moments as it does in Adam.
+    Each tensor's gradient is clipped to `clip` times that tensor's norm (at least `FLOOR`), divided by the running
+    root mean square, and then averaged with momentum: a rare large gradient does not linger in both moments as it does
+    in Adam.
     """
 
     FLOOR = 1e-3  # norm below which a tensor counts as this long
@@ -31,7 +32,7 @@ class LaProp:
 
     @torch.no_grad()
     def step(self, loss: Tensor) -> Tensor:
-        """Minimise `loss` (scalar) by one update; returns the norm of the unclipped gradient. Raises NonFiniteGradient."""
+        """Minimise `loss` (scalar) by one update; the norm of the unclipped gradient. Raises NonFiniteGradient."""
         grads = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         grads = [torch.zeros_like(p) if g is None else g.contiguous() for p, g in zip(self.parameters, grads)]
         norms = torch.stack(torch._foreach_norm(grads))

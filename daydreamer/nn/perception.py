@@ -1,7 +1,8 @@
 """What a model sees: an encoder and a decoder chosen by the observation space.
 
-A Box with three axes is an image [H, W, C] with finite bounds (RGB bytes, depth); every other Box or MultiBinary is a vector.
-Vectors are squeezed by symlog and joined; images are scaled to [0, 1] by their bounds and stacked along the channels.
+A Box with three axes is an image [H, W, C] with finite bounds (RGB bytes, depth); every other Box or MultiBinary is a
+vector. Vectors are squeezed by symlog and joined; images are scaled to [0, 1] by their bounds and stacked along the
+channels.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class Layout:
 
     def vector(self, obs: Mapping[str, Tensor]) -> Tensor:
         """All vectors in one, raw: [..., sum(sizes)]."""
-        parts = [obs[key].float() for key in self.vectors]
-        return torch.cat([p.reshape(*p.shape[:p.ndim - len(self.shapes[k])], -1) for k, p in zip(self.vectors, parts)], -1)
+        lead = {key: obs[key].shape[:obs[key].ndim - len(self.shapes[key])] for key in self.vectors}
+        return torch.cat([obs[key].float().reshape(*lead[key], -1) for key in self.vectors], -1)
 
     def image(self, obs: Mapping[str, Tensor]) -> Tensor:
         """All images in one, in [0, 1]: [..., channels, H, W]."""

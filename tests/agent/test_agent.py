@@ -11,7 +11,8 @@ from gymnasium import spaces
 from daydreamer.agent import Agent, BadObservation, BadWeights, NonFiniteLoss
 from daydreamer.settings import AgentSettings, LossScales
 
-SETTINGS = {model: AgentSettings(model=model, size="debug", horizon=3, imagine_starts=5, warmup=5) for model in ("rssm", "tiny")}
+SETTINGS = {model: AgentSettings(model=model, size="debug", horizon=3, imagine_starts=5, warmup=5)
+            for model in ("rssm", "tiny")}
 
 
 def agent_of(action_space=CONTINUOUS, model="rssm", seed=0):
@@ -60,7 +61,8 @@ def test_a_carry_can_be_stacked_and_split():
     together, carry = agent.act(agent.initial(4), obs, prev_action, is_first, mode="mode")
     for i in range(4):
         row = slice(i, i + 1)
-        alone, single = agent.act(agent.initial(1), {k: v[row] for k, v in obs.items()}, prev_action[row], is_first[row], "mode")
+        one = {key: x[row] for key, x in obs.items()}, prev_action[row], is_first[row]
+        alone, single = agent.act(agent.initial(1), *one, mode="mode")
         np.testing.assert_allclose(alone, together[row], atol=1e-6)
         for key in carry:
             torch.testing.assert_close(single[key], carry[key][row])
@@ -71,7 +73,8 @@ def test_a_carry_is_rebuilt_from_the_steps_it_came_from():
     carry = agent.initial(4)
     for t in range(10):
         _, carry = agent.act(carry, *rows_of(batch, t))
-    rebuilt = agent.observe(agent.initial(4), {key: batch[key] for key in SPACE}, batch["prev_action"], batch["is_first"])
+    obs = {key: batch[key] for key in SPACE}
+    rebuilt = agent.observe(agent.initial(4), obs, batch["prev_action"], batch["is_first"])
     for key in carry:
         torch.testing.assert_close(rebuilt[key], carry[key])
 
@@ -173,7 +176,8 @@ def test_advantages_are_measured_on_the_scale_of_the_returns():
 def test_a_reward_offset_is_taken_off_before_anything_is_learned():
     plain, offset = agent_of(), Agent(SPACE, CONTINUOUS, replace(SETTINGS["rssm"], reward_offset=5.0))
     batch = batch_of(CONTINUOUS)
-    assert offset.train(batch | {"reward": batch["reward"] + 5}) == pytest.approx(plain.train(batch), rel=1e-4, abs=1e-6)
+    told = offset.train(batch | {"reward": batch["reward"] + 5})
+    assert told == pytest.approx(plain.train(batch), rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("starts", [0, 1, 1000])
@@ -190,10 +194,12 @@ def test_bfloat16_trains_as_well():
 
 
 def test_images_are_seen_and_learned_from():
-    space = spaces.Dict(image=spaces.Box(0, 255, (16, 16, 3), np.uint8), depth=spaces.Box(0, 9, (16, 16, 1), np.float32))
+    space = spaces.Dict(image=spaces.Box(0, 255, (16, 16, 3), np.uint8),
+                        depth=spaces.Box(0, 9, (16, 16, 1), np.float32))
     agent = Agent(space, DISCRETE, AgentSettings(size="debug", horizon=2, warmup=0, learning_rate=3e-3))
     batch = batch_of(DISCRETE)
-    batch |= {"image": np.full((4, 10, 16, 16, 3), 200, np.uint8), "depth": np.full((4, 10, 16, 16, 1), 3.0, np.float32)}
+    batch |= {"image": np.full((4, 10, 16, 16, 3), 200, np.uint8)}
+    batch |= {"depth": np.full((4, 10, 16, 16, 1), 3.0, np.float32)}
     losses = [agent.train(batch)["loss/decoder"] for _ in range(30)]
     assert losses[-1] < 0.2 * losses[0]
     actions, _ = agent.act(agent.initial(4), {key: batch[key][:, 0] for key in space}, *rows_of(batch)[1:])

@@ -23,9 +23,11 @@ def test_a_reward_is_explained_by_the_action_before_it_and_by_no_other(tmp_path)
         run.run(1500)
         for late in (0, 1):
             agent = Agent(run.agent.observation_space, run.agent.action_space, AGENT)
-            batches = (run.recorder.sample(run.keys) for _ in range(150))
-            told = [agent.train(b | {"prev_action": np.roll(b["prev_action"], late, axis=1)}, burn_in=1) for b in batches]
-            losses[late] = np.mean([metrics["loss/reward"] for metrics in told[-15:]])
+            told = []
+            for batch in (run.recorder.sample(run.keys) for _ in range(150)):
+                batch["prev_action"] = np.roll(batch["prev_action"], late, axis=1)
+                told.append(agent.train(batch, burn_in=1)["loss/reward"])
+            losses[late] = np.mean(told[-15:])
     assert losses[0] < 0.5 and losses[1] > 0.9, losses  # 0.35: the price of a one, which lies between two bins
 
 

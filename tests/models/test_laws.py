@@ -66,7 +66,8 @@ def test_a_sequence_equals_its_steps_one_by_one(case):
     states, predictions = observe(model, batch, noise)
     state, embeds = model.initial(B), model.encode(batch)
     for t in range(T):
-        state, prediction = model.observe(state, batch["prev_action"][:, t], embeds[:, t], batch["is_first"][:, t], noise[:, t])
+        inputs = (x[:, t] for x in (batch["prev_action"], embeds, batch["is_first"], noise))
+        state, prediction = model.observe(state, *inputs)
         assert_same(state, at(states, t))
         assert_same(prediction, at(predictions, t))
 
@@ -105,7 +106,7 @@ def test_candidates_do_not_influence_one_another(case):
     noise = model.noise(B, T)
     states = observe(model, batch, noise)[0]
     alone = {key: x[1:2] for key, x in batch.items()}
-    single, _ = model.observe_sequence(model.initial(1), alone["prev_action"], model.encode(alone), alone["is_first"], noise[1:2])
+    single, _ = observe(model, alone, noise[1:2], model.initial(1))
     assert_same(single, {key: x[1:2] for key, x in states.items()})
     imagined = model.imagine(at(states, -1), batch["prev_action"], noise)
     single = model.imagine({key: x[1:2, -1] for key, x in states.items()}, batch["prev_action"][1:2], noise[1:2])
@@ -156,7 +157,8 @@ def test_what_a_model_offers_has_the_promised_shape(case):
     chance = model.continuation(states)
     assert chance.shape == (B, T) and ((chance >= 0) & (chance <= 1)).all()
     decoded = model.decode(states)
-    assert {key: x.shape for key, x in decoded.items()} == {key: batch[key].shape for key in model.spec.observation_space}
+    seen = {key: batch[key].shape for key in model.spec.observation_space}
+    assert {key: x.shape for key, x in decoded.items()} == seen
     if model.spec.offers_goals:
         assert not model.distance(states, states).any()
 
