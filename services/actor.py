@@ -1,7 +1,7 @@
 """One service inside one Ray actor, and the handle our supervisor holds of it.
 
-The actor is a thin wrapper: `run` builds the service and runs it in one thread of the actor, `ping` and `stop` answer in
-another. Ray carries nothing else. Nothing is retried by Ray: a dead actor stays dead, and the supervisor makes another.
+The actor is a thin wrapper: `run` builds the service and runs it in one thread of the actor, `ping` and `stop` answer
+in another. Ray carries nothing else and retries nothing: a dead actor stays dead, and the supervisor makes another.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class ActorProcess:
         self._actor.stop.remote()
 
     def kill(self) -> None:
-        """End the process at once, if it is still there. Ray asks it to exit, which one that hangs does not do for long."""
+        """End the process at once, if it is still there; Ray alone would wait for one that hangs to exit."""
         hangs = not ray.wait([self._end], timeout=0)[0]
         ray.kill(self._actor)
         if hangs and self.pid and self._node == ray.get_runtime_context().get_node_id():

@@ -1,9 +1,9 @@
 """All services of a run on a Ray cluster: placed, started, watched, ended in order.
 
-Ray is lifecycle only; what flows between the services goes over their own sockets. By default the cluster is a local one:
-only this machine reaches it, with a token made for it, and it ends with this process, however this process ends. `address`
-joins a cluster that is there already (`deploy/ray-cluster.yaml`); then services run on the node of this process, and a
-robot on the node that has its resource `robot:NAME`.
+Ray is lifecycle only; what flows between the services goes over their own sockets. By default the cluster is a local
+one: only this machine reaches it, with a token made for it, and it ends with this process, however this process ends.
+`address` joins a cluster that is there already (`deploy/ray-cluster.yaml`); then services run on the node of this
+process, and a robot on the node that has its resource `robot:NAME`.
 
 A service that starts anew finds its port where it was: free ports are chosen once, here.
 """
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from services.actor import ActorProcess
 
 STORE_BYTES = 80 << 20  # of Ray's object store, which we do not use: about the least it takes
-PATIENCE = {"robot": 30.0, "learner": 60.0, "policy": 10.0, "replay": 20.0, "coordinator": 10.0}  # s to end, in this order
+# Seconds to end, in this order.
+PATIENCE = {"robot": 30.0, "learner": 60.0, "policy": 10.0, "replay": 20.0, "coordinator": 10.0}
 
 # Ray reads these when it is imported, and so does every process that it starts: `ray start` needs them too.
 ENVIRONMENT = {
@@ -45,7 +46,7 @@ ENVIRONMENT = {
     "RAY_kill_child_processes_on_worker_exit": "false",  # a robot's body outlives its control process
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-QUIET = {"RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # Ray prints nothing into the terminal; what happens is in our logs and in its own
+QUIET = {"RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # Ray prints nothing into the terminal; what happens is in the logs
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # everything of Ray binds to loopback, on Linux too
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Cluster:
         finally:
             cluster.stop()
 
-    `address`: an existing cluster's, as `ray.init` takes it. `services`: those to run, all by default; `build` makes them.
+    `address`: an existing cluster's, as `ray.init` takes it. `services`: those to run, all by default; `build` makes
+    them.
     """
 
     def __init__(self, config: Config, folder: RunFolder, *, address: str = "", services: Sequence[Role] | None = None,
@@ -115,7 +117,7 @@ class Cluster:
         return self._supervisor.pids() if self._supervisor else {}
 
     def stop(self) -> list[str]:
-        """End everything in order: robots, learner, policy server, replay, coordinator. Returns what had to be killed."""
+        """End everything in order, the robots first and the coordinator last. Returns what had to be killed."""
         late = self._supervisor.stop() if self._supervisor else []
         if self._node:
             self._node.close()
@@ -159,7 +161,8 @@ class Cluster:
 
             from services.actor import ActorProcess
 
-            where = {} if not self._address else placement(role, name, ray.nodes(), ray.get_runtime_context().get_node_id())
+            here = ray.get_runtime_context().get_node_id()
+            where = placement(role, name, ray.nodes(), here) if self._address else {}
             options = {"name": f"{name}-{starts}", "num_gpus": self._gpus(role), **where}
             return ActorProcess(name, build, log_file, options)
 

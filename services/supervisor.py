@@ -1,9 +1,9 @@
 """Keeps the services of a run alive: watches them, starts again what died, tells a crash from a refusal, ends in order.
 
-A service that dies, falls silent or ends with an error is started again after a pause that doubles from `FIRST_PAUSE` to
-`LONGEST_PAUSE` and is short again after a `HEALTHY` time of life. One that, at its very first start, ends with an error
-that only a person can mend (a port in use, a wrong setting) is not: it is the run's `failure`. One that returns without
-being asked has done its work, such as a robot that an operator stopped.
+A service that dies, falls silent or ends with an error is started again after a pause that doubles from `FIRST_PAUSE`
+to `LONGEST_PAUSE` and is short again after a `HEALTHY` time of life. One that, at its very first start, ends with an
+error that only a person can mend (a port in use, a wrong setting) is not: it is the run's `failure`. One that returns
+without being asked has done its work, such as a robot that an operator stopped.
 
 What a process is (a Ray actor, a fake in a test) and what it does is not known here.
 """
@@ -32,7 +32,7 @@ class ServiceRefused(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a service ended: `stopped` orderly, `crashed`, or `refused` to run with an error that a person has to mend."""
+    """How a service ended: `stopped` in order, `crashed`, or `refused` to run, which only a person can mend."""
 
     how: str
     text: str = ""
@@ -102,13 +102,14 @@ class Watch:
             self.state = ended.how
             log.info("%s %s %s", self.name, ended.how, ended.text)
             return
-        self._pause = FIRST_PAUSE if now - self._since > HEALTHY else min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * self._pause))
+        healthy = now - self._since > HEALTHY
+        self._pause = FIRST_PAUSE if healthy else min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * self._pause))
         self.state, self._due = "restarting", now + self._pause
         log.warning("%s died, starts again in %.1f s: %s", self.name, self._pause, ended.text)
 
 
 class Supervisor:
-    """Watches the services in `launches` from a thread of its own; `on_restart` is told each name that was started again.
+    """Watches the services in `launches` from a thread of its own; `on_restart` is told each name that started again.
 
     `order`: the names in groups; `stop` ends one group after the other, each within its `patience` seconds.
     """
@@ -148,7 +149,8 @@ class Supervisor:
 
     def pids(self) -> dict[str, int]:
         """Process id of each service that runs, as far as it is known."""
-        return {name: watch.process.pid for name, watch in self._watches.items() if watch.state == "running" and watch.process.pid}
+        running = [watch for watch in self._watches.values() if watch.state == "running"]
+        return {watch.name: watch.process.pid for watch in running if watch.process.pid}
 
     def stop(self) -> list[str]:
         """End all services in order. Returns those that did not end by themselves and were killed."""

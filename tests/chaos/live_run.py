@@ -21,8 +21,9 @@ from services.status import RobotStatus, Status
 
 CONFIG = Path(__file__).parents[2] / "configs" / "a1_walk.yaml"
 ROBOT = "unitree_a1-0"
-SETTINGS = {"agent.size": "debug", "replay.prefill": 64, "replay.batch": 4, "replay.length": 16, "learner.train_ratio": 8,
-            "learner.publish_seconds": 1, "learner.checkpoint_seconds": 2, "learner.threads": 1, "network.port": 0}
+SETTINGS = {"agent.size": "debug", "replay.prefill": 64, "replay.batch": 4, "replay.length": 16,
+            "learner.train_ratio": 8, "learner.publish_seconds": 1, "learner.checkpoint_seconds": 2,
+            "learner.threads": 1, "network.port": 0}
 PATIENCE = 60.0  # seconds to start; many times what it takes, so that a busy machine fails no test
 
 
@@ -36,13 +37,14 @@ class LiveRun:
         self._operator: Operator | None = None
         self._seen: Status | None = None
 
-    def start(self, *arguments: str) -> None:
-        """Start or resume it, and wait until the robot moves and the learner has learned something."""
+    def start(self) -> None:
+        """Start or resume it, and wait until the coordinator answers."""
         changes = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
         with open(self._output, "ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", "run", str(CONFIG), "--plain", "--name", "chaos", "--home", str(self.home),
-                 *changes, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+                [sys.executable, "-m", "services.cli", "run", str(CONFIG), "--plain", "--name", "chaos",
+                 "--home", str(self.home), *changes],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         control = self.until(self._control, PATIENCE, "the run says where it can be reached")
         self._hang_up()
         self._operator = Operator(control)

@@ -1,4 +1,4 @@
-"""One run of the whole system, in which every process is killed once: nothing that was acknowledged is lost, and it goes on.
+"""One run of the whole system, in which every process is killed once: it goes on, and loses nothing acknowledged.
 
 The tests share the run and follow one another; each needs only that it is going.
 """
@@ -11,13 +11,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from live_run import ROBOT, LiveRun, alive
 
 from daydreamer.replay.stats import verify
-from live_run import ROBOT, LiveRun, alive
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
-# Seconds from the death of a process to its successor: 10 on a machine that does nothing else, in proportion on a busy one.
+# Seconds from the death of a process to its successor: 10 on a machine of our own, in proportion on a busy one.
 BACK = 10.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / 2)
 HZ = 20  # of the control loop
 
@@ -27,10 +27,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
     run = LiveRun(tmp_path_factory.mktemp("runs"))
     try:
         run.start()
-        run.until(lambda: run.robot().state == "armed" and run.robot().weights_version >= 0, 60, "the robot acts from weights")
+        run.until(lambda: acts(run) and run.robot().weights_version >= 0, 60, "the robot acts from weights")
         yield run
     finally:
         run.clear()
+
+
+def acts(run: LiveRun) -> bool:
+    """Whether the robot is armed."""
+    return run.robot().state == "armed"
 
 
 def kill(run: LiveRun, name: str) -> float:
@@ -63,19 +68,18 @@ def test_a_killed_service_is_back_in_seconds_and_the_robot_goes_on_meanwhile(run
 def test_a_killed_coordinator_is_missed_by_nobody(run: LiveRun):
     before, begun = run.status(), time.monotonic()
     kill(run, "coordinator")
-    after = run.until(lambda: (s := run.status()) and s.steps > before.steps and len(s.services) >= 3 and s, BACK, "it knows all again")
+    after = run.until(lambda: (s := run.status()) and s.steps > before.steps
+                      and s.learner.updates >= before.learner.updates and s, BACK, "all have reported to it again")
     seconds = time.monotonic() - begun
     assert seconds < BACK
     assert after.robots[0].pid == before.robots[0].pid
     assert after.steps - before.steps > 0.7 * HZ * (seconds - 1)
-    for figure in ("updates", "weights_version"):
-        assert getattr(after.learner, figure) >= getattr(before.learner, figure)
 
 
 def test_a_killed_control_process_finds_its_body_alive_and_is_armed_again(run: LiveRun):
     before, body = run.robot(), run.pid("body")
     seconds = kill(run, ROBOT)
-    run.until(lambda: run.robot().pid == run.pid(ROBOT) and run.robot().state == "armed", BACK, "the robot is armed again")
+    run.until(lambda: run.robot().pid == run.pid(ROBOT) and acts(run), BACK, "the robot is armed again")
     assert seconds < BACK
     assert run.pid("body") == body
     run.until(lambda: run.robot().steps > before.steps + HZ, BACK, "it records steps")
@@ -84,7 +88,7 @@ def test_a_killed_control_process_finds_its_body_alive_and_is_armed_again(run: L
 def test_a_killed_body_is_replaced_and_the_robot_armed_again(run: LiveRun):
     before = run.robot()
     kill(run, "body")
-    run.until(lambda: run.robot().state == "armed" and run.robot().steps > before.steps + HZ, BACK, "it records steps")
+    run.until(lambda: acts(run) and run.robot().steps > before.steps + HZ, BACK, "it records steps")
     assert run.robot().pid == before.pid
 
 
@@ -108,8 +112,8 @@ def test_killing_the_command_line_leaves_a_resting_robot_and_a_run_that_goes_on_
     after = run.until(lambda: (s := run.status()) and s.robots and s.learner.updates > before.learner.updates and s, 60,
                       "it goes on learning")
     assert after.replay.acknowledged >= before.replay.acknowledged
-    assert after.steps > before.steps - 6 * HZ  # counted, not acknowledged: the coordinator writes its figures down every 5 s
-    run.until(lambda: run.robot().state == "armed" and run.status().steps > after.steps + HZ, 30, "the robot acts again")
+    assert after.steps > before.steps - 6 * HZ  # counted, not acknowledged: the coordinator saves figures every 5 s
+    run.until(lambda: acts(run) and run.status().steps > after.steps + HZ, 30, "the robot acts again")
     assert run.stop() == 0, run.output()
 
 
@@ -119,6 +123,5 @@ def test_every_acknowledged_step_is_in_the_log_once_and_the_summary_tells_what_h
     assert log.steps == summary["replay"]["acknowledged"] == summary["replay"]["inserted"]
     assert len(log.streams) >= 4  # a stream ends with its control process or its body, and with the run
     assert summary["replay"]["corrupt"] == 0
-    assert {name: summary["restarts"].get(name) for name in ("replay", "learner", "policy", "coordinator", ROBOT)} == dict.fromkeys(
-        ("replay", "learner", "policy", "coordinator", ROBOT), 1)
-    assert log.steps >= summary["steps"] - HZ  # a killed control process may take its last chunk, of up to a second, along
+    assert summary["restarts"] == dict.fromkeys(("replay", "learner", "policy", "coordinator", ROBOT), 1)
+    assert log.steps >= summary["steps"] - HZ  # a killed control process may take a last second of steps along

@@ -54,8 +54,8 @@ def check_command(words: list[str], known: str) -> dict:
 @functools.cache
 def ray_start_options() -> set[str]:
     """As `ray start --help` lists them."""
-    told = subprocess.run([Path(sys.executable).parent / "ray", "start", "--help"], capture_output=True, text=True, check=True)
-    return set(re.findall(r"^ +(--[a-z-]+)", told.stdout, re.M))
+    told = subprocess.check_output([Path(sys.executable).parent / "ray", "start", "--help"], text=True)
+    return set(re.findall(r"^ +(--[a-z-]+)", told, re.MULTILINE))
 
 
 def unit() -> configparser.ConfigParser:
@@ -68,8 +68,8 @@ def unit() -> configparser.ConfigParser:
 
 def unit_environment() -> dict[str, str]:
     lines = (DEPLOY / "daydreamer-robot.service").read_text().splitlines()
-    words = [word for line in lines if line.startswith("Environment=") for word in line.removeprefix("Environment=").split()]
-    return dict(word.split("=", 1) for word in words)
+    settings = " ".join(line.removeprefix("Environment=") for line in lines if line.startswith("Environment="))
+    return dict(word.split("=", 1) for word in settings.split())
 
 
 @pytest.mark.parametrize("kind", [*roles.SERVICES, "robot"])
@@ -80,7 +80,7 @@ def test_every_service_has_a_container_that_runs_it_and_comes_back(kind: str):
     assert options["home"] == Path("/runs")
     keys = configs.load(ROOT / options["config"], options["changes"]).network.keys
     assert keys == f"/keys/{ROBOT if kind == 'robot' else SERVER}.key_secret"
-    assert service["build"]["target"] in re.findall(r"^FROM \S+ AS (\w+)", DOCKERFILE, re.M)
+    assert service["build"]["target"] in re.findall(r"^FROM \S+ AS (\w+)", DOCKERFILE, re.MULTILINE)
     assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
 
 
@@ -95,17 +95,17 @@ def test_the_containers_offer_the_ports_that_the_services_bind():
 
 
 def test_the_image_is_made_of_what_is_there_and_does_not_run_as_root():
-    for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.M):
+    for line in re.findall(r"^COPY (.+) \S+$", DOCKERFILE, re.MULTILINE):
         assert all((ROOT / name).exists() for name in line.split()), line
     project = (ROOT / "pyproject.toml").read_text()
     for extras in re.findall(r"'\.\[(.+?)\]'", DOCKERFILE):
-        assert all(re.search(rf"^{extra} = \[", project, re.M) for extra in extras.split(","))
-    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.M)[1:]
+        assert all(re.search(rf"^{extra} = \[", project, re.MULTILINE) for extra in extras.split(","))
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
     for stage in stages[1:]:
-        assert re.findall(r"^USER (\w+)", stage, re.M) == ["daydreamer"]
+        assert re.findall(r"^USER (\w+)", stage, re.MULTILINE) == ["daydreamer"]
     robot = next(stage for stage in stages if " AS robot" in stage.splitlines()[0])
     assert "torch" not in robot and "learner" not in robot
-    command = json.loads(re.search(r"^CMD (.+)$", DOCKERFILE, re.M).group(1))
+    command = json.loads(re.search(r"^CMD (.+)$", DOCKERFILE, re.MULTILINE).group(1))
     check_command(command, "run")
 
 
@@ -152,5 +152,5 @@ def test_a_robot_s_machine_says_so_with_the_resource_that_places_the_robot():
 @pytest.mark.parametrize("file", sorted(DEPLOY.iterdir()), ids=lambda file: file.name)
 def test_the_commands_in_the_comments_exist(file: Path):
     text = re.sub(r" \\\n#\s+", " ", file.read_text())
-    for line in re.findall(r"^#\s+(daydreamer .+)$", text, re.M):
+    for line in re.findall(r"^#\s+(daydreamer .+)$", text, re.MULTILINE):
         parse(shlex.split(line, comments=True)[1:])

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 import toy_services
+
 from services.cluster import Cluster, free_ports, placement, with_ports
-from services.config import PORTS, Config, from_mapping
+from services.config import PORTS, from_mapping
 from services.roles import Role, roles
 from services.run_folder import RunFolder
 
@@ -84,10 +84,10 @@ def test_nobody_else_can_reach_the_cluster(cluster):
     import ray
 
     assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
-    # Ray's own processes are children of this one; what they listen on is in their network namespace's table, which is ours.
-    inodes = {os.readlink(fd) for pid in _descendants(os.getpid()) for fd in Path(f"/proc/{pid}/fd").glob("*") if _is_socket(fd)}
+    open_files = (fd for pid in _descendants(os.getpid()) for fd in Path(f"/proc/{pid}/fd").glob("*"))
+    inodes = {os.readlink(fd) for fd in open_files if _is_socket(fd)}
     hosts = {entry[1].partition(":")[0] for entry in _listening() if f"socket:[{entry[9]}]" in inodes}
-    assert hosts and hosts <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, as IPv4 and mapped into IPv6
+    assert hosts and hosts <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, of IPv4 and mapped
     assert os.environ["RAY_AUTH_MODE"] == "token" and len(os.environ["RAY_AUTH_TOKEN"]) == 64
 
 
@@ -126,8 +126,8 @@ def test_sigterm_stays_with_whoever_handled_it_before(cluster):
 
 def test_services_end_in_order_robots_first(cluster, folder):
     assert cluster.stop() == []
-    ended = {name: note(folder, name, "ended")["time"] for name in ("toy-0", "learner", "policy", "replay", "coordinator")}
-    assert list(ended) == sorted(ended, key=ended.get)
+    order = ["toy-0", "learner", "policy", "replay", "coordinator"]
+    assert sorted(order, key=lambda name: note(folder, name, "ended")["time"]) == order
     assert cluster.stop() == []  # twice changes nothing
 
 
@@ -165,7 +165,8 @@ NODES = [{"NodeID": HEAD, "Alive": True, "Resources": {"CPU": 8}, "Labels": {}},
 
 
 def test_a_robot_goes_to_the_node_that_has_it_and_all_else_to_the_node_of_the_command():
-    assert placement(Role("robot"), "a1-0", NODES, HEAD) == {"resources": {"robot:a1-0": 1}, "label_selector": {"robot": "a1-0"}}
+    assert placement(Role("robot"), "a1-0", NODES, HEAD) == {
+        "resources": {"robot:a1-0": 1}, "label_selector": {"robot": "a1-0"}}
     assert placement(Role("robot", 1), "a1-1", NODES, HEAD) == {"resources": {"robot:a1-1": 1}}
     for role, name in ((Role("robot", 2), "a1-2"), (Role("learner"), "learner")):
         strategy = placement(role, name, NODES, HEAD)["scheduling_strategy"]

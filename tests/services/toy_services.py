@@ -16,14 +16,15 @@ from services.wire.errors import PortInUse
 
 
 class ToyService:
-    """Writes what it sees of its process into `replay/NAME.json` and waits. A robot has a child in a session of its own."""
+    """Writes what it sees of its process into NAME.began.json and waits. A robot has a child in its own session."""
 
     def __init__(self, name: str, folder: RunFolder) -> None:
         self._name, self._folder = name, folder
 
     def run(self, stop: threading.Event) -> None:
         body = subprocess.Popen(["sleep", "60"], start_new_session=True).pid if self._name.startswith("toy-") else 0
-        self._note("began", {"pid": os.getpid(), "nice": os.nice(0), "threads": os.environ.get("OMP_NUM_THREADS"), "body": body})
+        threads = os.environ.get("OMP_NUM_THREADS")
+        self._note("began", {"pid": os.getpid(), "nice": os.nice(0), "threads": threads, "body": body})
         stop.wait()
         self._note("ended", {"time": time.time()})
 
