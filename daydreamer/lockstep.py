@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import numpy as np
@@ -154,7 +154,7 @@ class Lockstep:
         if self.evaluation_env is not None:
             self.evaluation_env.close()
 
-    def __enter__(self) -> Lockstep:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,6 +6,8 @@ All images of an observation have the same height and width and are stacked alon
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -52,7 +54,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, channels: int, height: int, width: int, depth: int) -> None:
         super().__init__()
         widths = [channels] + [m * depth for m in MULTIPLIERS[:stages(height, width)]]
-        self.convs = nn.ModuleList(_Conv(i, o) for i, o in zip(widths, widths[1:]))
+        self.convs = nn.ModuleList(_Conv(i, o) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(_ChannelNorm(o) for o in widths[1:])
         self.outputs = widths[-1] * (height * width) // 4 ** len(self.convs)
 

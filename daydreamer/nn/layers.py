@@ -6,6 +6,8 @@ for the second, whose backward pass takes ten times as long and would be a third
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,7 +48,7 @@ class Activation(nn.Module):
 def mlp(inputs: int, units: int, layers: int) -> nn.Sequential:
     """`layers` times Linear, LayerNorm, SiLU: [..., inputs] to [..., units]."""
     widths = [inputs] + [units] * layers
-    return nn.Sequential(*(nn.Sequential(Linear(i, o, bias=False), Activation(o)) for i, o in zip(widths, widths[1:])))
+    return nn.Sequential(*(nn.Sequential(Linear(i, o, bias=False), Activation(o)) for i, o in pairwise(widths)))
 
 
 class BlockLinear(nn.Module):
