@@ -164,12 +164,13 @@ def test_a_robot_that_is_not_armed_reads_and_reports_but_records_nothing():
 
 def test_before_there_are_weights_it_explores_holding_each_action_for_a_while():
     stage = Stage()
-    stage.run(20)
+    stage.run(40)
     assert set(stage.column("weights_version")) == {EXPLORED}
     actions = np.array(stage.body.commands)
     changes = np.flatnonzero(np.any(actions[1:] != actions[:-1], axis=1)) + 1
     assert changes.tolist() == [round(HOLD * 20) * i for i in (1, 2, 3)]
-    assert stage.total("robot_random_actions_total") == 20
+    assert np.abs(actions).mean() > .55  # uniform actions are .5 from the middle, these 2/pi
+    assert stage.total("robot_random_actions_total") == 40
 
 
 def test_a_step_holds_what_was_seen_and_the_action_that_entered_the_body():
