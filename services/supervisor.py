@@ -118,6 +118,7 @@ class Supervisor:
                  on_restart: Callable[[str], None]) -> None:
         self._watches = {name: Watch(name, launch) for name, launch in launches.items()}
         self._order, self._on_restart = order, on_restart
+        self._broken: ServiceRefused | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="supervisor", daemon=True)
 
@@ -134,9 +135,9 @@ class Supervisor:
 
     @property
     def failure(self) -> ServiceRefused | None:
-        """Why the run cannot go on."""
+        """Why the run cannot go on: a service refused, or nothing can be watched or started any more."""
         refused = [watch for watch in self._watches.values() if watch.state == "refused"]
-        return ServiceRefused(f"{refused[0].name}: {refused[0].ended.text}") if refused else None
+        return ServiceRefused(f"{refused[0].name}: {refused[0].ended.text}") if refused else self._broken
 
     @property
     def restarts(self) -> dict[str, int]:
@@ -171,8 +172,12 @@ class Supervisor:
         return late
 
     def _work(self) -> None:
-        while not self._stop.wait(LOOK):
-            self.tick(time.monotonic())
+        try:
+            while not self._stop.wait(LOOK):
+                self.tick(time.monotonic())
+        except Exception as error:  # what processes are made of is gone, such as Ray
+            log.exception("cannot watch the services any more")
+            self._broken = ServiceRefused(f"services cannot be watched any more: {error}; start the run again")
 
 
 def _ends(watch: Watch, patience: float) -> bool:

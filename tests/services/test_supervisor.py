@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from services.supervisor import FIRST_PAUSE, HEALTHY, LONGEST_PAUSE, SILENT, STARTING, Ended, Supervisor
@@ -149,3 +151,21 @@ def test_stopping_leaves_alone_what_is_between_two_starts():
     world.events.clear()
     assert world.supervisor.stop() == []
     assert world.events == ["stop replay", "kill replay"]
+
+
+def test_when_nothing_can_be_started_any_more_the_run_ends_with_the_reason():
+    calls = threading.Event()
+
+    def launch(starts: int) -> FakeProcess:
+        if starts == 0:
+            process = FakeProcess(1, [], "replay")
+            process.ended = Ended("crashed")
+            return process
+        calls.set()
+        raise ConnectionError("Ray is gone")
+
+    supervisor = Supervisor({"replay": launch}, [(["replay"], 0.01)], lambda name: None)
+    supervisor.start()
+    assert calls.wait(5)
+    supervisor.stop()
+    assert "Ray is gone" in str(supervisor.failure)
