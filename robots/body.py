@@ -23,10 +23,31 @@ import numpy as np
 
 from robots import driver as contract
 from robots.body_layout import (
-    BODY_PID, BODY_TIME, CLIP, CONTROL_TIME, MODE, READY, STOPS, Files, Layout, stamp, text, unstamp,
+    BODY_PID,
+    BODY_TIME,
+    CLIP,
+    CONTROL_TIME,
+    MODE,
+    READY,
+    STOPS,
+    Files,
+    Layout,
+    stamp,
+    text,
+    unstamp,
 )
 from robots.driver import (
-    Applied, Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotError, RobotSpec, Signals, Stop,
+    Applied,
+    Clip,
+    Driver,
+    Health,
+    LinkLost,
+    Mode,
+    NotConnected,
+    RobotError,
+    RobotSpec,
+    Signals,
+    Stop,
 )
 from robots.registry import make_driver
 from robots.safety import Gate

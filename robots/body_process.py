@@ -17,7 +17,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from robots.body_layout import (
-    BODY_PID, BODY_TIME, CLIP, CONTROL_TIME, MODE, READY, STOPS, Files, Layout, stamp, text, unstamp,
+    BODY_PID,
+    BODY_TIME,
+    CLIP,
+    CONTROL_TIME,
+    MODE,
+    READY,
+    STOPS,
+    Files,
+    Layout,
+    stamp,
+    text,
+    unstamp,
 )
 from robots.driver import Driver, Health, RobotError, Stop
 from robots.registry import make_driver

@@ -15,7 +15,16 @@ import numpy as np
 from gymnasium import spaces
 
 from robots.driver import (
-    Applied, Clip, Driver, FaultLatched, Health, Mode, NotConnected, RobotSpec, Signals, Stop,
+    Applied,
+    Clip,
+    Driver,
+    FaultLatched,
+    Health,
+    Mode,
+    NotConnected,
+    RobotSpec,
+    Signals,
+    Stop,
 )
 from robots.safety import Gate, Interlock
 from robots.task import Outcome, Task

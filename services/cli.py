@@ -58,9 +58,9 @@ def run(config: ConfigFile,
     """Start all of it, or resume it: robot, replay, learner, policy server, coordinator."""
     from rich.console import Console
 
-    from services import foreground
+    from services.console import foreground
+    from services.console.screen import screen
     from services.embodiment import robot_spec
-    from services.screen import screen
 
     settings = _load(config, changes, name=name, seed=seed, count=robots)
     robot_spec(settings)
@@ -111,7 +111,7 @@ def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Se
     """The same agent in lockstep with its robot, in one process and in the robot's own time. Resumes."""
     from rich.console import Console
 
-    from services import training
+    from services.console import training
 
     training.train(_load(config, changes, name=name, seed=seed), home, steps, episode_steps, Console())
 
@@ -125,8 +125,8 @@ def status(run: RunName = "", connect: Connect = "", keys: Keys = "", home: Home
 
     from rich.console import Console
 
-    from services import live, watching
-    from services.screen import screen
+    from services.console import live, watching
+    from services.console.screen import screen
 
     console = Console()
     with _operator(home, run, connect, keys) as operator:
@@ -171,7 +171,8 @@ def clear_fault(token: Annotated[str, typer.Option("--token", help="Who looked a
 @app.command()
 def stop(run: RunName = "", connect: Connect = "", keys: Keys = "", home: Home = Path("runs")) -> None:
     """End a run in order: robots to a safe pose, experience to disk, a checkpoint."""
-    from services import run_folder, watching
+    from services import run_folder
+    from services.console import watching
 
     if connect:
         _ask("stop", "", run, connect, keys, home)
@@ -187,7 +188,7 @@ def config_show(config: ConfigFile, changes: Changes = None) -> None:
     from rich.console import Console
 
     from services import config as configs
-    from services.tables import settings_table
+    from services.console.tables import settings_table
 
     Console().print(settings_table(configs.resolve(config, changes or ())))
 
@@ -235,7 +236,7 @@ def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | 
 
 def _by_hand(kind: str, path: Path, connect: str, changes: list[str] | None, name: str, home: Path,
              index: int = 0) -> None:
-    from services import by_hand
+    from services.console import by_hand
 
     by_hand.serve(kind, _load(path, changes, name=name), home, connect, index)
 
@@ -245,7 +246,7 @@ def _show_log(run: str, home: Path, verified: bool) -> None:
 
     from daydreamer.replay.stats import stats, verify
     from services import run_folder
-    from services.tables import log_table
+    from services.console.tables import log_table
 
     folder = run_folder.existing(home, run) if run else run_folder.latest(home)
     found = (verify if verified else stats)(folder.replay)
@@ -258,7 +259,7 @@ def _operator(home: Path, run: str, connect: str, keys: str):
     """A line to the coordinator of a run: one of this machine, or the one at `connect`."""
     from services import config as configs
     from services import run_folder
-    from services.operator import Operator, OperatorError, control_address
+    from services.console.operator import Operator, OperatorError, control_address
 
     if connect:
         return Operator(control_address(connect), keys)

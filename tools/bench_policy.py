@@ -21,13 +21,13 @@ from measurement import quantiles, report
 
 from services import config as configs
 from services.config import Config
-from services.coordinator import CoordinatorService
+from services.coordinator.service import CoordinatorService
 from services.crew import Crew
 from services.node import Node
-from services.policy import PolicyService
+from services.policy.service import PolicyService
 from services.run_folder import RunFolder
 from services.spaces import build_agent, model_spaces
-from services.weights import Shelf, pack
+from services.learner.weights import Shelf, pack
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActReply, ActRequest
 

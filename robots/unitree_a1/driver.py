@@ -18,7 +18,17 @@ import numpy as np
 from gymnasium import spaces
 
 from robots.driver import (
-    Applied, Clip, Driver, Health, Mode, NotConnected, RobotError, RobotSpec, Signals, StaleState, Stop,
+    Applied,
+    Clip,
+    Driver,
+    Health,
+    Mode,
+    NotConnected,
+    RobotError,
+    RobotSpec,
+    Signals,
+    StaleState,
+    Stop,
 )
 from robots.safety import Gate, Interlock, Limits, Trust, Watchdog
 from robots.unitree_a1 import anatomy

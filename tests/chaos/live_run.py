@@ -15,9 +15,9 @@ from typing import Any
 
 from robots.body_layout import Files
 from services import run_folder
-from services.operator import Operator, OperatorError
+from services.console.operator import Operator, OperatorError
+from services.coordinator.status import RobotStatus, Status
 from services.run_folder import RunFolder
-from services.status import RobotStatus, Status
 
 CONFIG = Path(__file__).parents[2] / "configs" / "a1_walk.yaml"
 ROBOT = "unitree_a1-0"

@@ -17,9 +17,10 @@ import pytest
 import typer
 import yaml
 
-from services import cli, roles
+from services import cli
 from services import config as configs
-from services.cluster import ENVIRONMENT
+from services.cluster import roles
+from services.cluster.cluster import ENVIRONMENT
 from services.config import PORTS
 from services.wire.security import SERVER
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import zmq
 
 from services import config as configs
-from services.coordinator import CoordinatorService
+from services.coordinator.service import CoordinatorService
 from services.run_folder import RunFolder
 from services.wire import sockets
 from services.wire.messages import LIMITS

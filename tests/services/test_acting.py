@@ -9,7 +9,7 @@ from gymnasium import spaces
 
 from daydreamer.agent import Agent
 from daydreamer.settings import AgentSettings
-from services.acting import FORGET_AFTER, Acting
+from services.policy.acting import FORGET_AFTER, Acting
 from services.wire.messages import ActRefused, ActReply, ActRequest
 
 SEEN = spaces.Dict({"imu": spaces.Box(-10, 10, (2,), np.float32), "joints": spaces.Box(-3, 3, (3,), np.float32)})

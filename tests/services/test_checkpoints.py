@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from services import checkpoints
-from services.checkpoints import CheckpointForeign, CheckpointMismatch, CheckpointTorn
+from services.learner import checkpoints
+from services.learner.checkpoints import CheckpointForeign, CheckpointMismatch, CheckpointTorn
 
 AGENT = {"agent.size": "debug", "agent.horizon": 15, "signal imu": "Box(2,)"}
 

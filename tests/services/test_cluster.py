@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import toy_services
 
-from services.cluster import Cluster, free_ports, placement, with_ports
+from services.cluster.cluster import Cluster, free_ports, placement, with_ports
+from services.cluster.roles import Role, roles
 from services.config import PORTS, from_mapping
-from services.roles import Role, roles
 from services.run_folder import RunFolder
 
 CONFIG = from_mapping({"name": "toys", "robot": {"driver": "nowhere:toy", "task": "none"}, "network": {"port": 0}})
@@ -102,7 +102,7 @@ def test_a_killed_service_is_back_within_seconds_and_its_neighbours_do_not_notic
 
 
 def test_a_frozen_service_is_replaced(cluster, monkeypatch):
-    monkeypatch.setattr("services.supervisor.SILENT", 1.5)
+    monkeypatch.setattr("services.cluster.supervisor.SILENT", 1.5)
     before = cluster.pids()["learner"]
     os.kill(before, signal.SIGSTOP)
     until(lambda: cluster.pids().get("learner") not in (None, before), seconds=15)

@@ -6,10 +6,10 @@ from gymnasium import spaces
 
 from robots.driver import Applied, Clip, Driver, FaultLatched, Health, LinkLost, Mode, RobotSpec, Signals, Stop
 from robots.task import Outcome, Task
-from services.control import BLIND, EXPLORED, HELD, Control
-from services.conversation import Decision
-from services.exploration import HOLD, Explorer
 from services.metrics import Metrics
+from services.robot.control import BLIND, EXPLORED, HELD, Control
+from services.robot.conversation import Decision
+from services.robot.exploration import HOLD, Explorer
 from services.wire.messages import Order
 
 PERIOD = 50_000_000

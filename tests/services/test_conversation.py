@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from services.conversation import Conversation
+from services.robot.conversation import Conversation
 from services.wire.messages import ActRefused, ActReply
 
 BOX = spaces.Box(-1, 1, (2,), np.float32)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from services.arming import LONGEST, WELL, Arming, Condition
-from services.ledger import Ledger
-from services.recent import Recent, Sample
-from services.relay import PATIENCE, Relay
-from services.status import BINS
-from services.summary import Minutes
-from services.totals import Totals
+from services.coordinator.arming import LONGEST, WELL, Arming, Condition
+from services.coordinator.ledger import Ledger
+from services.coordinator.recent import Recent, Sample
+from services.coordinator.relay import PATIENCE, Relay
+from services.coordinator.status import BINS
+from services.coordinator.summary import Minutes
+from services.coordinator.totals import Totals
 from services.wire.messages import OrderDone, Telemetry
 
 

@@ -6,8 +6,8 @@ import pytest
 import zmq
 from coordinated import PATIENCE, ask, client, config, coordinator, hear, run_folder, until
 
+from services.coordinator.status import Status
 from services.node import Node
-from services.status import Status
 from services.wire.messages import Answer, Ask, Heartbeat, HeartbeatReply, Hello, Order, OrderDone, Refused, Welcome
 from services.wire.security import SERVER, Security, new_keys
 
@@ -169,8 +169,8 @@ def test_a_full_disk_costs_the_summary_and_not_the_coordinator(folder, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("services.coordinator.write_atomic", full)
-    monkeypatch.setattr("services.ledger.write_atomic", full)
+    monkeypatch.setattr("services.coordinator.service.write_atomic", full)
+    monkeypatch.setattr("services.coordinator.ledger.write_atomic", full)
     with coordinator(config(), folder) as here, client(here.addresses["control"]) as operator:
         assert status(operator).run == "test"
     assert not folder.summary.exists()

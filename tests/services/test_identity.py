@@ -3,8 +3,8 @@
 import numpy as np
 from learning_bench import Switchboard, ask, client, run_folder, running, schema, toy_config
 
-from services.policy import PolicyService
-from services.replay import ReplayService
+from services.policy.service import PolicyService
+from services.replay.service import ReplayService
 from services.wire.messages import ActRequest, OpenStream, StreamOpened
 from services.wire.security import Security, new_keys
 

@@ -28,14 +28,14 @@ from learning_bench import (
 from safetensors.torch import load
 
 from daydreamer.replay.chunk import Chunk
-from services import checkpoints, feed
-from services.checkpoints import CheckpointMismatch
-from services.learner import PATIENCE as SKIPS
-from services.learner import Diverged, LearnerService, identity
-from services.policy import PolicyService
-from services.replay import ReplayService
+from services.learner import checkpoints, feed
+from services.learner.checkpoints import CheckpointMismatch
+from services.learner.service import PATIENCE as SKIPS
+from services.learner.service import Diverged, LearnerService, identity
+from services.learner.weights import Fetcher, Weights
+from services.policy.service import PolicyService
+from services.replay.service import ReplayService
 from services.spaces import model_spaces
-from services.weights import Fetcher, Weights
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActReply, ActRequest, ChunkSent, OpenStream
 

@@ -8,9 +8,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from services import live
-from services.screen import screen
-from services.status import LearnerStatus, ReplayStatus, RobotStatus, ServiceStatus, Status
+from services.console import live
+from services.console.screen import screen
+from services.coordinator.status import LearnerStatus, ReplayStatus, RobotStatus, ServiceStatus, Status
 
 
 def _service(name: str, state: str = "running", alive: str = "alive", detail: str = "",

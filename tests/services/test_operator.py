@@ -9,8 +9,8 @@ import pytest
 
 from services import cli, run_folder
 from services import config as configs
-from services.coordinator import CoordinatorService
-from services.operator import Operator, OperatorError, control_address
+from services.console.operator import Operator, OperatorError, control_address
+from services.coordinator.service import CoordinatorService
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.pacer import LATE, Pacer
+from services.robot.pacer import LATE, Pacer
 
 
 class Clock:

@@ -13,9 +13,9 @@ import zmq
 from learning_bench import PATIENCE, Switchboard, ask, client, running, toy_config, wait_until
 
 from services.crew import Crew
-from services.policy import PolicyService
+from services.learner.weights import Shelf, Weights, pack
+from services.policy.service import PolicyService
 from services.spaces import build_agent, model_spaces
-from services.weights import Shelf, Weights, pack
 from services.wire import sockets
 from services.wire.errors import NotLoopback
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, Refused, WeightsRequest

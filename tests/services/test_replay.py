@@ -30,7 +30,7 @@ from daydreamer.replay import files
 from daydreamer.replay.chunk import Chunk, Schema
 from daydreamer.replay.chunk_log import ChunkLog
 from daydreamer.replay.errors import LogLocked
-from services.replay import ReplayService
+from services.replay.service import ReplayService
 from services.wire import sockets
 from services.wire.messages import (
     ChunkRefused,
@@ -225,7 +225,7 @@ REPLAY_PROCESS = """
 import json, sys, threading
 from pathlib import Path
 from services import config
-from services.replay import ReplayService
+from services.replay.service import ReplayService
 from services.run_folder import RunFolder
 ReplayService(config.from_mapping(json.loads(sys.argv[1])), RunFolder(Path(sys.argv[2])), control=sys.argv[3]).run(
     threading.Event())

@@ -16,9 +16,9 @@ from coordinated import ask, client, config, coordinator, run_folder, running, u
 from daydreamer.replay.chunk import Chunk, Schema
 from daydreamer.replay.chunk_log import ChunkLog
 from robots.registry import make_driver
+from services.coordinator.status import Status
 from services.node import Node
-from services.robot import RobotNode, RobotRefused
-from services.status import Status
+from services.robot.service import RobotNode, RobotRefused
 from services.wire import sockets
 from services.wire.delivery import Append, Receiver
 from services.wire.messages import LIMITS, ActRefused, ActReply, Answer, Ask, OpenStream
@@ -235,7 +235,7 @@ def test_a_robot_of_another_run_ends_with_the_reason(folder, tmp_path):
 
 
 def test_the_robot_node_loads_neither_torch_nor_ray():
-    code = "import sys, services.robot, services.roles; print(sorted({'torch', 'ray'} & set(sys.modules)))"
+    code = "import sys, services.robot.service, services.cluster.roles; print(sorted({'torch', 'ray'} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[]"
 

@@ -13,9 +13,9 @@ from daydreamer.replay.chunk import Schema
 from daydreamer.replay.chunk_log import ChunkLog
 from daydreamer.replay.errors import DiskFull
 from services.crew import Crew
-from services.cutter import SECONDS, STEPS, Cutter
 from services.metrics import Metrics
-from services.spool import Spool
+from services.robot.cutter import SECONDS, STEPS, Cutter
+from services.robot.spool import Spool
 from services.wire import sockets
 from services.wire.delivery import Append, Receiver
 from services.wire.messages import LIMITS, ChunkRefused, ChunkSent, OpenStream

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from services.supervisor import FIRST_PAUSE, HEALTHY, LONGEST_PAUSE, SILENT, STARTING, Ended, Supervisor
+from services.cluster.supervisor import FIRST_PAUSE, HEALTHY, LONGEST_PAUSE, SILENT, STARTING, Ended, Supervisor
 
 
 class FakeProcess:

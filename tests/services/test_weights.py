@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.weights import BadWeights, Fetcher, Shelf, Versions, Weights, pack, unpack
+from services.learner.weights import BadWeights, Fetcher, Shelf, Versions, Weights, pack, unpack
 from services.wire.messages import NoNewWeights, WeightsPart
 
 TENSORS = {"actor": torch.arange(600.0).reshape(20, 30), "bias": torch.zeros(5)}

@@ -9,8 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+from services.cluster.roles import Role
 from services.config import Config
-from services.roles import Role
 from services.run_folder import RunFolder
 from services.wire.errors import PortInUse
 

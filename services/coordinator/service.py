@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from services.arming import Arming, Condition
-from services.ledger import Ledger
-from services.overview import overview
-from services.relay import Relay
-from services.roster import Roster
+from services.coordinator.arming import Arming, Condition
+from services.coordinator.ledger import Ledger
+from services.coordinator.overview import overview
+from services.coordinator.relay import Relay
+from services.coordinator.roster import Roster
+from services.coordinator.status import Status
 from services.run_folder import RunFolder, write_atomic
-from services.status import Status
 from services.wire import sockets
 from services.wire.messages import (
     LIMITS,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from services.ledger import ALL, Ledger
-from services.recent import Recent
-from services.roster import Roster
-from services.status import LearnerStatus, ReplayStatus, RobotStatus, ServiceStatus, Status
-from services.summary import learner_figures, quantiles, replay_figures, restarts
-from services.totals import Totals
+from services.coordinator.ledger import ALL, Ledger
+from services.coordinator.recent import Recent
+from services.coordinator.roster import Roster
+from services.coordinator.status import LearnerStatus, ReplayStatus, RobotStatus, ServiceStatus, Status
+from services.coordinator.summary import learner_figures, quantiles, replay_figures, restarts
+from services.coordinator.totals import Totals
 
 ORDER = ("replay", "learner", "policy")  # in which services are shown; others follow
 

@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from dataclasses import astuple
 from typing import Any
 
+from services.coordinator.recent import Sample, reward_per_step
+from services.coordinator.totals import Totals
 from services.quantiles import Histogram
-from services.recent import Sample, reward_per_step
-from services.totals import Totals
 
 MINUTE = 60.0
 

@@ -22,16 +22,16 @@ from gymnasium import spaces
 
 from daydreamer.agent import BadObservation, NonFiniteLoss
 from daydreamer.replay.limiter import Limiter
-from services import checkpoints
 from services.config import Config, leaves, may_change, to_mapping
 from services.crew import Crew
-from services.feed import Batch, Feed
-from services.journal import Journal
+from services.learner import checkpoints
+from services.learner.feed import Batch, Feed
+from services.learner.journal import Journal
+from services.learner.weights import Shelf, Versions, pack
 from services.link import Link
 from services.node import Node
 from services.run_folder import RunFolder
 from services.spaces import build_agent, model_spaces
-from services.weights import Shelf, Versions, pack
 from services.wire import sockets
 from services.wire.messages import LIMITS
 from services.wire.security import Security

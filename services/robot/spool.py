@@ -23,9 +23,9 @@ from daydreamer.replay.chunk_log import ChunkLog
 from daydreamer.replay.errors import DiskFull, LogCorrupt
 from daydreamer.replay.record import Entry
 from services.crew import Crew
-from services.cutter import Cutter
 from services.link import Link
 from services.node import Node
+from services.robot.cutter import Cutter
 from services.wire import sockets
 from services.wire.delivery import Open, Send, Sender, Stored, Stuck
 from services.wire.messages import ChunkSent, OpenStream

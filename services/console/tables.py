@@ -10,7 +10,7 @@ from rich.text import Text
 from daydreamer.replay.stats import LogStats
 from services import config as configs
 from services.config import Resolved
-from services.live import duration
+from services.console.live import duration
 
 
 def settings_table(resolved: Resolved) -> Table:

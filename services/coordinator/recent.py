@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from services.status import BINS
+from services.coordinator.status import BINS
 
 WINDOW = 60.0  # seconds
 SAMPLE = 1.0  # seconds between samples

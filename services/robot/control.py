@@ -23,8 +23,8 @@ import numpy as np
 
 from robots.driver import Applied, Driver, Health, LinkLost, Mode, NotConnected, RobotError, Signals, StaleState, Stop
 from robots.task import Outcome, Task
-from services.conversation import Decision
-from services.exploration import Explorer
+from services.robot.conversation import Decision
+from services.robot.exploration import Explorer
 from services.wire.messages import Order
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Step = dict[str, np.ndarray]
 
 
 class Policy(Protocol):
-    """What the loop needs of services/policy_client.py."""
+    """What the loop needs of services/robot/policy_client.py."""
 
     weights_seen: bool
 
@@ -48,7 +48,7 @@ class Policy(Protocol):
 
 
 class Sink(Protocol):
-    """What the loop needs of services/spool.py. `trouble` says why no step can be taken, "" while there is room."""
+    """What the loop needs of services/robot/spool.py. `trouble` says why no step can be taken, "" while there is room."""
 
     trouble: str
 

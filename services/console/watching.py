@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from services import run_folder
-from services.operator import Operator, OperatorError
+from services.console.operator import Operator, OperatorError
+from services.console.screen import Screen
 from services.run_folder import RunFolder, RunInfo
-from services.screen import Screen
 
 LOOK = 0.5  # seconds between two looks at how it goes
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from services import live
-from services.status import Status
+from services.console import live
+from services.coordinator.status import Status
 
 PLAIN_SECONDS = 5.0  # between two lines
 

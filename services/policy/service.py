@@ -18,14 +18,14 @@ import torch
 import zmq
 from torch import Tensor
 
-from services.acting import Acting
 from services.config import Config
 from services.crew import Crew
+from services.learner.weights import HEADER_SLACK, BadWeights, Fetcher, Weights, unpack
 from services.link import Link
 from services.node import Node
+from services.policy.acting import Acting
 from services.run_folder import RunFolder
 from services.spaces import build_agent, model_spaces
-from services.weights import HEADER_SLACK, BadWeights, Fetcher, Weights, unpack
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, NoNewWeights, Refused, WeightsPart
 from services.wire.security import Security, may_speak_as

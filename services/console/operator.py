@@ -8,11 +8,10 @@ import zmq
 from pydantic import TypeAdapter, ValidationError
 
 from services.config import NetworkConfig
-from services.status import Status
+from services.coordinator.status import Status
 from services.wire import sockets
 from services.wire.messages import Answer, Ask, Refused
 from services.wire.security import Security
-
 
 CONNECTING = 0.02  # seconds between two looks at whether the connection stands
 

@@ -30,8 +30,8 @@ from daydreamer.replay.segment import Segment, segment_paths
 from services.config import Config
 from services.crew import Crew
 from services.node import Node
+from services.replay.sampling import Sampling
 from services.run_folder import RunFolder
-from services.sampling import Sampling
 from services.wire import sockets
 from services.wire.delivery import Append, Receiver, Reply
 from services.wire.messages import LIMITS, ChunkSent, OpenStream, Refused

@@ -13,10 +13,10 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.recent import Recent, Sample
+from services.coordinator.recent import Recent, Sample
+from services.coordinator.summary import Minutes, sample, summary
+from services.coordinator.totals import Totals
 from services.run_folder import write_atomic
-from services.summary import Minutes, sample, summary
-from services.totals import Totals
 from services.wire.messages import Telemetry
 
 LONGEST_GAP = 60.0  # seconds that count as running while a killed coordinator was away

@@ -20,17 +20,17 @@ import zmq
 from daydreamer.replay.chunk import Schema
 from robots import registry
 from robots.body import Body
-from services.control import Control
 from services.crew import Crew
 from services.embodiment import observation_space
-from services.exploration import Explorer
 from services.link import Link
 from services.node import Node
-from services.pacer import Pacer
-from services.policy_client import PolicyClient
 from services.realtime import real_time
+from services.robot.control import Control
+from services.robot.exploration import Explorer
+from services.robot.pacer import Pacer
+from services.robot.policy_client import PolicyClient
+from services.robot.spool import Spool
 from services.run_folder import RunFolder
-from services.spool import Spool
 from services.wire.security import Security
 
 if TYPE_CHECKING:

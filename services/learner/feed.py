@@ -14,8 +14,8 @@ import numpy as np
 
 from daydreamer.replay.limiter import Limiter
 from services.crew import Crew
+from services.learner.weights import Shelf
 from services.link import Link
-from services.weights import Shelf
 from services.wire import sockets
 from services.wire.messages import Refused, SampleReply, SampleRequest, SampleWait, WeightsRequest
 

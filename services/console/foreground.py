@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 
 from services import run_folder
-from services.cluster import Cluster
+from services.cluster.cluster import Cluster
 from services.config import Config
-from services.operator import Operator, control_address
+from services.console.operator import Operator, control_address
+from services.console.screen import Screen
+from services.console.watching import ended_by_signals, watch
 from services.run_folder import RunFolder
-from services.screen import Screen
-from services.watching import ended_by_signals, watch
 
 
 def run(config: Config, home: Path, screen: Screen, *, seconds: float | None = None, address: str = "") -> str:

@@ -6,11 +6,12 @@ import logging
 import threading
 from pathlib import Path
 
-from services import roles, run_folder
+from services import run_folder
+from services.cluster import roles
+from services.cluster.roles import Role
 from services.config import Config
-from services.operator import control_address
-from services.roles import Role
-from services.watching import ended_by_signals
+from services.console.operator import control_address
+from services.console.watching import ended_by_signals
 
 
 def serve(kind: str, config: Config, home: Path, connect: str, index: int = 0) -> None:

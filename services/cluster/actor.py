@@ -20,8 +20,8 @@ import ray
 from ray.exceptions import ActorDiedError, RayError
 
 from services import logs
-from services.roles import Service
-from services.supervisor import Ended
+from services.cluster.roles import Service
+from services.cluster.supervisor import Ended
 
 PING = 0.5  # seconds between two questions for a sign of life
 

@@ -24,16 +24,17 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
-from services import logs, roles
+from services import logs
+from services.cluster import roles
+from services.cluster.roles import Role, Service
+from services.cluster.supervisor import Launch, ServiceRefused, Supervisor
 from services.config import PORTS, Config
 from services.node import Node
-from services.roles import Role, Service
 from services.run_folder import RunFolder
-from services.supervisor import Launch, ServiceRefused, Supervisor
 from services.wire.errors import PortInUse
 
 if TYPE_CHECKING:
-    from services.actor import ActorProcess
+    from services.cluster.actor import ActorProcess
 
 STORE_BYTES = 80 << 20  # of Ray's object store, which we do not use: about the least it takes
 # Seconds to end, in this order.
@@ -159,7 +160,7 @@ class Cluster:
         def launch(starts: int) -> ActorProcess:
             import ray
 
-            from services.actor import ActorProcess
+            from services.cluster.actor import ActorProcess
 
             here = ray.get_runtime_context().get_node_id()
             where = placement(role, name, ray.nodes(), here) if self._address else {}

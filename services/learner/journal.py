@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
 
-from services import checkpoints
+from services.learner import checkpoints
 from services.run_folder import RunFolder
 
 log = logging.getLogger(__name__)

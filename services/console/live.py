@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from services.status import RobotStatus, ServiceStatus, Status
+from services.coordinator.status import RobotStatus, ServiceStatus, Status
 
 BARS = "▁▂▃▄▅▆▇█"
 WELL = ("running", "armed")

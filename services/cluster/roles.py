@@ -48,18 +48,18 @@ def build(role: Role, config: Config, folder: RunFolder, control: str = "") -> S
     """The service of a role. `control`: the coordinator's address, where it is not the config's."""
     match role.kind:
         case "coordinator":
-            from services.coordinator import CoordinatorService
+            from services.coordinator.service import CoordinatorService
             return CoordinatorService(config, folder)
         case "replay":
-            from services.replay import ReplayService
+            from services.replay.service import ReplayService
             return ReplayService(config, folder, control=control)
         case "policy":
-            from services.policy import PolicyService
+            from services.policy.service import PolicyService
             return PolicyService(config, folder, control=control)
         case "learner":
-            from services.learner import LearnerService
+            from services.learner.service import LearnerService
             return LearnerService(config, folder, control=control)
         case "robot":
-            from services.robot import RobotNode
+            from services.robot.service import RobotNode
             return RobotNode(config, role.name(config), folder, control=control)
     raise ValueError(f"{role.kind}: there are {', '.join(SERVICES)} and robot")

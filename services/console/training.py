@@ -17,9 +17,9 @@ from robots import registry
 from robots.gym import RobotEnv
 from services import run_folder
 from services.config import Config
+from services.console.live import duration, sparkline
+from services.console.watching import ended_by_signals
 from services.embodiment import robot_spec
-from services.live import duration, sparkline
-from services.watching import ended_by_signals
 
 CURVE = 40  # points
 
