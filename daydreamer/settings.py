@@ -79,8 +79,8 @@ class AgentSettings:
     reward_offset: float = 0.0
     return_lambda: float = 0.95
     entropy: float = field(default=3e-4, metadata={"resume": True})
-    learning_rate: float = field(default=1e-4, metadata={"resume": True})
-    warmup: int = field(default=1000, metadata={"resume": True})  # updates until the full learning rate
+    learning_rate: float = field(default=3e-4, metadata={"resume": True})
+    warmup: int = field(default=200, metadata={"resume": True})  # updates until the full learning rate
     clip: float = field(default=0.3, metadata={"resume": True})  # gradient norm over parameter norm, per tensor
     free_nats: float = 1.0
     unimix: float = 0.01
