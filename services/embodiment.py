@@ -22,6 +22,12 @@ def robot_spec(config: Config) -> RobotSpec:
     return driver.spec
 
 
+def model_spaces(config: Config) -> tuple[spaces.Dict, spaces.Box | spaces.Discrete]:
+    """Observation and action space of the agent, on hosts without the robot too. Raises as `robot_spec`."""
+    spec = robot_spec(config)
+    return observation_space(config, spec), spec.action_space
+
+
 def observation_space(config: Config, spec: RobotSpec) -> spaces.Dict:
     """The signals that the model sees: those of `model_keys`, or all where none are named. Raises ConfigError."""
     keys = config.robot.model_keys or tuple(spec.signals)

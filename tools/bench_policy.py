@@ -19,15 +19,16 @@ import numpy as np
 import zmq
 from measurement import quantiles, report
 
+from daydreamer.agent import Agent
 from services import config as configs
 from services.config import Config
 from services.coordinator.service import CoordinatorService
 from services.crew import Crew
+from services.embodiment import model_spaces
+from services.learner.weights import Shelf, pack
 from services.node import Node
 from services.policy.service import PolicyService
 from services.run_folder import RunFolder
-from services.spaces import build_agent, model_spaces
-from services.learner.weights import Shelf, pack
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActReply, ActRequest
 
@@ -74,7 +75,7 @@ def serve_policy(config: Config, control: str, ended: threading.Event) -> None:
 def serve_weights(config: Config, context: zmq.Context, node: Node, crew: Crew) -> None:
     """A learner that has weights and learns nothing."""
     shelf = Shelf()
-    shelf.put(pack(build_agent(config, *model_spaces(config), "cpu").acting_state(), version=1, updates=1))
+    shelf.put(pack(Agent(*model_spaces(config), config.agent, config.seed).acting_state(), version=1, updates=1))
     server = sockets.Server(context, config.network.addresses()["weights"], limit=LIMITS["weights"])
     node.addresses = {"weights": server.address}
     while not crew.ended:

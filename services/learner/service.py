@@ -20,10 +20,11 @@ import torch
 import zmq
 from gymnasium import spaces
 
-from daydreamer.agent import BadObservation, NonFiniteLoss
+from daydreamer.agent import Agent, BadObservation, NonFiniteLoss
 from daydreamer.replay.limiter import Limiter
 from services.config import Config, leaves, may_change, to_mapping
 from services.crew import Crew
+from services.embodiment import model_spaces
 from services.learner import checkpoints
 from services.learner.feed import Batch, Feed
 from services.learner.journal import Journal
@@ -31,7 +32,6 @@ from services.learner.weights import Shelf, Versions, pack
 from services.link import Link
 from services.node import Node
 from services.run_folder import RunFolder
-from services.spaces import build_agent, model_spaces
 from services.wire import sockets
 from services.wire.messages import LIMITS
 from services.wire.security import Security
@@ -64,7 +64,7 @@ class LearnerService:
         """Learn until `stop`, then write a checkpoint. Raises SocketError, ConfigError, CheckpointError, Diverged."""
         torch.set_num_threads(1)  # until `_step_back`
         model = model_spaces(self._config)
-        self._agent = build_agent(self._config, *model, self._config.learner.device)
+        self._agent = Agent(*model, self._config.agent, self._config.seed, self._config.learner.device)
         self._identity = identity(self._config, *model)
         self._restore()
         self._versions = Versions(self._folder.checkpoints / "versions")

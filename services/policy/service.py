@@ -18,14 +18,15 @@ import torch
 import zmq
 from torch import Tensor
 
+from daydreamer.agent import Agent
 from services.config import Config
 from services.crew import Crew
+from services.embodiment import model_spaces
 from services.learner.weights import HEADER_SLACK, BadWeights, Fetcher, Weights, unpack
 from services.link import Link
 from services.node import Node
 from services.policy.acting import Acting
 from services.run_folder import RunFolder
-from services.spaces import build_agent, model_spaces
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, NoNewWeights, Refused, WeightsPart
 from services.wire.security import Security, may_speak_as
@@ -51,7 +52,7 @@ class PolicyService:
         """Serve until `stop`. Raises SocketError when the port cannot be bound, ConfigError for a robot it cannot know."""
         torch.set_num_threads(self._config.policy.threads)
         model = model_spaces(self._config)
-        self._agent = build_agent(self._config, *model, self._config.policy.device)
+        self._agent = Agent(*model, self._config.agent, self._config.seed, self._config.policy.device)
         self._acting = Acting(self._agent, *model)
         self._acting.warm_up()
         network = self._config.network

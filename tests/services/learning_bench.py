@@ -16,8 +16,8 @@ from daydreamer.replay.chunk import Chunk, Schema
 from services import config as configs
 from services.config import Config
 from services.crew import Crew
+from services.embodiment import robot_spec
 from services.run_folder import RunFolder
-from services.spaces import robot_spec
 from services.wire import sockets
 from services.wire.messages import LIMITS, Heartbeat, HeartbeatReply, Hello, Welcome
 from services.wire.security import Security

@@ -28,6 +28,7 @@ from learning_bench import (
 from safetensors.torch import load
 
 from daydreamer.replay.chunk import Chunk
+from services.embodiment import model_spaces
 from services.learner import checkpoints, feed
 from services.learner.checkpoints import CheckpointMismatch
 from services.learner.service import PATIENCE as SKIPS
@@ -35,7 +36,6 @@ from services.learner.service import Diverged, LearnerService, identity
 from services.learner.weights import Fetcher, Weights
 from services.policy.service import PolicyService
 from services.replay.service import ReplayService
-from services.spaces import model_spaces
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActReply, ActRequest, ChunkSent, OpenStream
 

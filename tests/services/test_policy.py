@@ -12,10 +12,11 @@ import torch
 import zmq
 from learning_bench import PATIENCE, Switchboard, ask, client, running, toy_config, wait_until
 
+from daydreamer.agent import Agent
 from services.crew import Crew
+from services.embodiment import model_spaces
 from services.learner.weights import Shelf, Weights, pack
 from services.policy.service import PolicyService
-from services.spaces import build_agent, model_spaces
 from services.wire import sockets
 from services.wire.errors import NotLoopback
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, Refused, WeightsRequest
@@ -30,7 +31,7 @@ def request(step: int, robot: str = "toy-0", **arrays: np.ndarray) -> ActRequest
 
 
 def weights(version: int) -> Weights:
-    return pack(build_agent(CONFIG, *model_spaces(CONFIG), "cpu").acting_state(), version, updates=10)
+    return pack(Agent(*model_spaces(CONFIG), CONFIG.agent, CONFIG.seed).acting_state(), version, updates=10)
 
 
 @contextmanager
