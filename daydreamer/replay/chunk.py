@@ -89,6 +89,14 @@ class Schema:
         except (ValueError, TypeError) as error:
             raise SchemaError(f"not a schema: {error}") from error
 
+    def difference(self, wanted: Schema) -> str:
+        """The first column in which a log of this schema is not what is wanted, in words; empty: equal."""
+        have, want = ({c.name: f"{c.dtype} {list(c.shape)}" for c in schema.columns} for schema in (self, wanted))
+        for name in sorted(have | want):
+            if have.get(name) != want.get(name):
+                return f"column {name}: the log holds {have.get(name, 'none')}, wanted is {want.get(name, 'none')}"
+        return ""
+
     def to_json(self) -> str:
         """Canonical: equal schemas have equal text."""
         return json.dumps([[c.name, c.dtype, list(c.shape)] for c in self.columns], separators=(",", ":"))

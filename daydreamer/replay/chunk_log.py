@@ -256,7 +256,7 @@ class ChunkLog:
     def _load(self, segment: Segment, newest: bool) -> None:
         preamble = segment.preamble()
         if preamble is not None:
-            self._compare(preamble.schema)
+            self._compare(Schema.from_json(preamble.schema))
             self.inserted = max(self.inserted, preamble.inserted)
             self._raise_watermarks(preamble.streams)
         found = segment.scan(preamble.bytes if preamble else 0, self._layout, payloads=newest)
@@ -281,15 +281,15 @@ class ChunkLog:
         for stream, chunks in streams.items():
             self._durable[stream] = max(chunks, self._durable.get(stream, 0))
 
-    def _compare(self, stored: str) -> None:
+    def _compare(self, stored: Schema) -> None:
         """Raises SchemaError that names the first column in which the log and the wanted schema differ."""
-        have, want = _columns(stored), _columns(self.schema.to_json())
-        for name in sorted(have | want):
-            if have.get(name) != want.get(name):
-                raise SchemaError(f"{self.folder}: column {name}: the log holds {have.get(name, 'nothing')}, wanted is "
-                                  f"{want.get(name, 'nothing')}: use another run folder for another robot")
+        if difference := stored.difference(self.schema):
+            raise SchemaError(f"{self.folder}: {difference}: use another run folder for another robot")
 
 
-def _columns(text: str) -> dict[str, str]:
-    """The columns of a schema in words, by name."""
-    return {c.name: f"{c.dtype} {list(c.shape)}" for c in Schema.from_json(text).columns}
+def stored_schema(folder: Path) -> Schema | None:
+    """The columns of the log in `folder`; None where there is none yet, or nothing of it can be read."""
+    for number, path in reversed(segment_paths(folder)):
+        if (preamble := Segment(path, number).preamble()) is not None:
+            return Schema.from_json(preamble.schema)
+    return None

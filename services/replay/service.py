@@ -17,16 +17,14 @@ import threading
 import time
 from collections.abc import Iterable
 from contextlib import closing
-from pathlib import Path
 
 import zmq
 
 from daydreamer.replay.chunk import Chunk, Schema, SchemaError
-from daydreamer.replay.chunk_log import ChunkLog
+from daydreamer.replay.chunk_log import ChunkLog, stored_schema
 from daydreamer.replay.errors import DiskFull
 from daydreamer.replay.limiter import Limiter
 from daydreamer.replay.sampler import Sampler
-from daydreamer.replay.segment import Segment, segment_paths
 from services.config import Config
 from services.crew import Crew
 from services.node import Node
@@ -135,8 +133,9 @@ class ReplayService:
             schema = Schema.from_json(message.schema)
             if self._log is None:
                 self._open(schema)
-            if schema != self._log.schema:
-                return Refused("schema", difference(self._log.schema, schema))
+            if different := self._log.schema.difference(schema):
+                return Refused("schema", f"{different}; give this robot a run of its own with --name, or start it with "
+                                         "the config of this run")
         except SchemaError as error:
             return Refused("schema", str(error))
         except DiskFull as error:
@@ -202,19 +201,3 @@ class ReplayService:
         self._node.gauge("replay_acknowledged_steps", self._durable_steps)
         self._node.gauge("replay_acknowledged_chunks", sum(self._log.streams.values()))
         self._node.gauge("replay_corrupt_chunks", len(self._log.corrupt) + self._bad)
-
-
-def stored_schema(folder: Path) -> Schema | None:
-    """The columns of the log in `folder`; None where there is none yet, or nothing of it can be read."""
-    for number, path in reversed(segment_paths(folder)):
-        if (preamble := Segment(path, number).preamble()) is not None:
-            return Schema.from_json(preamble.schema)
-    return None
-
-
-def difference(held: Schema, offered: Schema) -> str:
-    """The first column in which two schemas differ, and the way out."""
-    have, want = ({c.name: f"{c.dtype} {list(c.shape)}" for c in schema.columns} for schema in (held, offered))
-    name = next(n for n in sorted(have | want) if have.get(n) != want.get(n))
-    return (f"column {name}: the replay holds {have.get(name, 'none')}, the robot sends {want.get(name, 'none')}; "
-            "give this robot a run of its own with --name, or start it with the config of this run")

@@ -134,7 +134,7 @@ def test_a_robot_with_other_columns_is_refused_by_column_with_the_way_out(tmp_pa
         other = schema(toy_config(robot={"options": {"joints": 7}}))
         refused = open_stream(robot, b"t" * 16, other)
         assert isinstance(refused, Refused) and refused.code == "schema"
-        assert "column joints: the replay holds <f4 [3], the robot sends <f4 [7]" in refused.text and "--name" in refused.text
+        assert "column joints: the log holds <f4 [3], wanted is <f4 [7]" in refused.text and "--name" in refused.text
         deliver(robot, 1, 1)
 
 
