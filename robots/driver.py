@@ -1,9 +1,9 @@
 """The contract between a robot and everything that commands it.
 
-A driver owns the link to one robot or double. It runs two clocks: `command` sets a setpoint at the policy's rate, `tick`
-advances the inner loop (filter, interpolation, limits, PD) at `spec.inner_hz`. Who owns the driver calls `tick`: the body
-process in real time, a test or `robots.gym` in virtual time. All times are nanoseconds of a monotonic clock, all values
-SI, angles in radians, quaternions wxyz, a gripper 0 closed to 1 open, actions in [-1, 1].
+A driver owns the link to one robot or double. It runs two clocks: `command` sets a setpoint at the policy's rate,
+`tick` advances the inner loop (filter, interpolation, limits, PD) at `spec.inner_hz`. Who owns the driver calls `tick`:
+the body process in real time, a test or `robots.gym` in virtual time. All times are nanoseconds of a monotonic clock,
+all values SI, angles in radians, quaternions wxyz, a gripper 0 closed to 1 open, actions in [-1, 1].
 
 A driver starts disarmed. Disarmed it damps or rests and ignores commands; armed it follows them while they are fresh;
 a fault is latched and leaves only through `clear_fault`, which ends disarmed.
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 class Stop(enum.IntEnum):
-    """How to stop, from gentle to final. `HOLD` stays armed, and is a command like any other: said again each period, the robot
-    holds for as long as somebody says so. `DAMP` disarms; `ESTOP` damps and latches a fault."""
+    """How to stop, from gentle to final. `HOLD` stays armed, and is a command like any other: said again each period,
+    the robot holds for as long as somebody says so. `DAMP` disarms; `ESTOP` damps and latches a fault."""
 
     HOLD = 1
     DAMP = 2
@@ -34,7 +34,8 @@ class Stop(enum.IntEnum):
 
 
 class Mode(enum.IntEnum):
-    """What the driver does with commands: ignores them, follows them, or ignores them until an operator clears a fault."""
+    """What the driver does with commands: ignores them, follows them, or ignores them until an operator clears a
+    fault."""
 
     DISARMED = 0
     ARMED = 1
@@ -81,7 +82,8 @@ class RobotSpec:
 
 @dataclass(frozen=True)
 class Signals:
-    """One reading. `values` follow `spec.signals`; `time` is the capture time [ns]; `sequence` grows with each new reading."""
+    """One reading. `values` follow `spec.signals`; `time` is the capture time [ns]; `sequence` grows with each new
+    reading."""
 
     values: dict[str, np.ndarray]
     time: int
@@ -143,8 +145,8 @@ class FaultLatched(RobotError):
 class Driver(ABC):
     """Six verbs and a spec. Implementations are used from one thread, except `stop`, which any thread may call.
 
-    A driver that configs can name also has `Options`, a frozen dataclass whose fields are its settings, and `tasks`, and is
-    built as `Class(options, control_hz=20.0, seed=0)`, which opens nothing.
+    A driver that configs can name also has `Options`, a frozen dataclass whose fields are its settings, and `tasks`,
+    and is built as `Class(options, control_hz=20.0, seed=0)`, which opens nothing.
     """
 
     Options: ClassVar[type]
@@ -153,11 +155,13 @@ class Driver(ABC):
 
     @abstractmethod
     def connect(self, timeout: float = 10.0) -> None:
-        """Open the link within `timeout` seconds and come up disarmed. Raises LinkLost. Connecting twice changes nothing."""
+        """Open the link within `timeout` seconds and come up disarmed. Raises LinkLost. Connecting twice changes
+        nothing."""
 
     @abstractmethod
     def disconnect(self) -> None:
-        """Park where the state is fresh and no stop is latched, else damp; then close the link. Never raises for a lost link."""
+        """Park where the state is fresh and no stop is latched, else damp; then close the link. Never raises for a lost
+        link."""
 
     @abstractmethod
     def read(self) -> Signals:
@@ -165,12 +169,13 @@ class Driver(ABC):
 
     @abstractmethod
     def command(self, action: np.ndarray) -> Applied:
-        """Set the setpoint for the next control period, without blocking longer than one. Disarmed or faulted: nothing moves,
-        and the clip mask says so. Raises NotConnected, CommandRejected (wrong shape)."""
+        """Set the setpoint for the next control period, without blocking longer than one. Disarmed or faulted: nothing
+        moves, and the clip mask says so. Raises NotConnected, CommandRejected (wrong shape)."""
 
     @abstractmethod
     def tick(self) -> None:
-        """Advance the inner loop by one period of `1 / spec.inner_hz` seconds. Only the owner of the driver calls this."""
+        """Advance the inner loop by one period of `1 / spec.inner_hz` seconds. Only the owner of the driver calls
+        this."""
 
     @abstractmethod
     def arm(self) -> None:
@@ -190,7 +195,8 @@ class Driver(ABC):
 
     def keep_pace(self, speed: float) -> None:
         """The owner ticks in real time, `speed` times as fast as the robot's clock: from now on, slow work (rendering,
-        vendor calls) belongs on threads and parking keeps that pace. Without this call all of it happens in virtual time."""
+        vendor calls) belongs on threads and parking keeps that pace. Without this call all of it happens in virtual
+        time."""
 
     def reseed(self, seed: int) -> None:
         """What a double draws from now on (noise, a random pose) depends on `seed` alone. Hardware ignores it."""
