@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -276,12 +276,6 @@ class Receiver:
                 inbox.durable = self._durable[stream] = count
                 replies.append(Reply(inbox.peer, ChunkStored(stream, count)))
         return replies
-
-    def forget(self, peers: Iterable[bytes]) -> None:
-        """These peers are gone: their streams must be opened again."""
-        gone = set(peers)
-        self._inboxes = {stream: inbox for stream, inbox in self._inboxes.items()
-                         if inbox.peer not in gone or inbox.appended > inbox.durable}
 
     def _on_open(self, peer: bytes, stream: bytes) -> list[Reply]:
         durable = self._durable.setdefault(stream, 0)

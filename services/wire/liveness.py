@@ -46,11 +46,6 @@ class Liveness:
         """What silence changed since the last call."""
         return [change for name in self._heard for change in self._become(name, self._life_at(name, now), self.age(name, now))]
 
-    def forget(self, name: str) -> None:
-        """`name` said goodbye."""
-        self._heard.pop(name, None)
-        self._lives.pop(name, None)
-
     def state(self, name: str, now: float) -> Life:
         """By the silence at `now`; who was never heard is dead."""
         return self._life_at(name, now) if name in self._heard else Life.DEAD

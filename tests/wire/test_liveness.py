@@ -25,13 +25,6 @@ def test_a_state_can_be_asked_for_at_any_moment():
     assert liveness.age("a1", 2.0) == 2.0
 
 
-def test_who_said_goodbye_is_not_missed():
-    liveness = Liveness()
-    liveness.heard("a1", 0.0)
-    liveness.forget("a1")
-    assert liveness.poll(10.0) == []
-
-
 def test_limits_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="suspect_after 3 must be positive and at most dead_after 1"):
         Liveness(3, 1)
