@@ -5,6 +5,7 @@ Imports stand in the branches: a robot's process loads neither torch nor ray.
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,6 +14,7 @@ from services.config import Config
 from services.run_folder import RunFolder
 
 SERVICES = ("coordinator", "replay", "policy", "learner")  # in the order in which a run starts them
+MOST = 48  # characters of a robot's name, so that keys may bear it
 
 
 class Service(Protocol):
@@ -40,8 +42,9 @@ def roles(config: Config) -> list[Role]:
 
 
 def robot_name(config: Config, index: int) -> str:
-    """The name of a run's robot: of folders, keys, Ray resources."""
-    return f"{config.robot.driver.rpartition(':')[2]}-{index}"
+    """The name of a run's robot, fit for folders, keys and Ray resources: its driver's, without a module before it."""
+    short = re.sub(r"[^A-Za-z0-9]+", "_", config.robot.driver.rpartition(":")[2]).strip("_")[:MOST]
+    return f"{short or 'robot'}-{index}"
 
 
 def build(role: Role, config: Config, folder: RunFolder, control: str = "") -> Service:

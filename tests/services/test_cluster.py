@@ -13,9 +13,10 @@ import pytest
 import toy_services
 
 from services.cluster.cluster import Cluster, free_ports, placement, with_ports
-from services.cluster.roles import Role, roles
+from services.cluster.roles import Role, robot_name, roles
 from services.config import PORTS, from_mapping
 from services.run_folder import RunFolder
+from services.wire.security import new_keys
 
 CONFIG = from_mapping({"name": "toys", "robot": {"driver": "nowhere:toy", "task": "none"}, "network": {"port": 0}})
 
@@ -155,6 +156,15 @@ def test_two_robots_have_two_roles():
     config = from_mapping({"name": "two", "robot": {"driver": "unitree_a1", "task": "walk", "count": 2}})
     assert [role.name(config) for role in roles(config)] == ["coordinator", "replay", "policy", "learner",
                                                             "unitree_a1-0", "unitree_a1-1"]
+
+
+@pytest.mark.parametrize("driver, name", [
+    ("unitree_a1", "unitree_a1-0"), ("my_robots.arms:Arm", "Arm-0"), ("our robot/v2.1", "our_robot_v2_1-0"),
+    ("a:Ä", "robot-0"), ("x" * 200, "x" * 48 + "-0")])
+def test_a_robots_name_fits_folders_and_keys_whatever_its_driver_is_called(driver, name, tmp_path):
+    config = from_mapping({"name": "named", "robot": {"driver": driver, "task": "any"}})
+    assert robot_name(config, 0) == name
+    assert new_keys(robot_name(config, 63), tmp_path).is_file()
 
 
 HEAD = "ab" * 28  # as long as a node id of Ray
