@@ -24,6 +24,7 @@ from services import config_file
 from services.config_file import ConfigError, Written
 
 PORTS = ("control", "experience", "policy", "samples", "weights", "telemetry")
+METERED = 70  # ports: of the coordinator, replay, policy, learner, supervisor, and of 65 robots
 CHANGEABLE = {"resume": True}  # metadata of a setting or a whole section that may differ when a run is resumed
 DEVICES = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
@@ -38,6 +39,7 @@ def _require(settings: Any, allowed: str, *names: str, when: Any) -> None:
 class RobotConfig:
     """One kind of robot and its task. `options` are the driver's own; `model_keys` empty: the model sees every signal.
 
+    `count`: robots that the run itself starts; others may join from outside (`daydreamer robot`), or all with 0.
     `speed`: a double's time per real time. `action_deadline`: seconds the control loop waits for the policy's answer
     before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that the
     replay has not acknowledged; when it is full, the robot is held.
@@ -55,8 +57,8 @@ class RobotConfig:
     context: int = field(default=32, metadata=CHANGEABLE)
 
     def __post_init__(self) -> None:
-        _require(self, "at least 1", "count", "spool_mib", "context", when=lambda v: v >= 1)
-        _require(self, "at most 64", "count", when=lambda v: v <= 64)
+        _require(self, "from 0 to 64", "count", when=lambda v: 0 <= v <= 64)
+        _require(self, "at least 1", "spool_mib", "context", when=lambda v: v >= 1)
         _require(self, "more than 0, at most 1000", "control_hz", "speed", when=lambda v: 0 < v <= 1000)
         _require(self, f"more than 0 and below the period of {1 / self.control_hz:g} s", "action_deadline",
                  when=lambda v: 0 < v < 1 / self.control_hz)
@@ -104,15 +106,22 @@ class PolicyConfig:
 @dataclass(frozen=True)
 class NetworkConfig:
     """Where services bind: `port` is the control port, the others follow in the order of `PORTS`; 0 takes free ones.
-    `keys`: a file of CURVE keys (`daydreamer keys new`); without it only loopback binds."""
+    `keys`: a file of CURVE keys (`daydreamer keys new`); without it only loopback binds. `metrics`: the first of the
+    ports where processes show their metrics to Prometheus, in the order of services/exporter.py; 0: none do."""
 
     host: str = "127.0.0.1"
     port: int = 5550
     keys: str = ""
+    metrics: int = 0
 
     def __post_init__(self) -> None:
         highest = 65536 - len(PORTS)
         _require(self, f"0, or from 1024 to {highest}", "port", when=lambda v: v == 0 or 1024 <= v <= highest)
+        highest = 65536 - METERED
+        _require(self, f"0, or from 1024 to {highest}", "metrics", when=lambda v: v == 0 or 1024 <= v <= highest)
+        overlap = self.port and -METERED < self.metrics - self.port < len(PORTS)
+        _require(self, f"{METERED} ports from there on must leave out those from network.port on, {self.port}", "metrics",
+                 when=lambda v: not v or not overlap)
 
     def addresses(self) -> dict[str, str]:
         """Port name -> address to bind, as `tcp://host:port`."""

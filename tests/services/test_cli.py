@@ -67,7 +67,7 @@ def test_the_command_line_loads_no_more_than_a_command_needs(modules, without):
     (["run", A1, "--set", "robot.options.pose=bakc"], "a1_walk: robot.options.pose: 'bakc': allowed is back, belly"),
     (["run", A1, "--set", "robot.model_keys=[x, tlit]"], "model_keys: x: unitree_a1 has no such signal; there are"),
     (["run", A1, "--set", "robot.model_keys=[tlit]"], "tlit: unitree_a1 has no such signal, did you mean tilt?"),
-    (["run", A1, "--robots", "0"], "--set: robot.count: 0: at least 1"),
+    (["run", A1, "--robots", "65"], "--set: robot.count: 65: from 0 to 64"),
     (["run", A1, "--name", "a/b"], "--set: name: 'a/b': letters, digits"),
     (["run", A1, "--for", "soon"], "--for soon: write it as 90s, 10m, 2h or 1h30m"),
     (["run", "configs/nothing.yaml"], "configs/nothing.yaml: no such file"),

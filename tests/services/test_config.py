@@ -47,7 +47,7 @@ def test_a_key_like_no_other_gets_the_list_of_keys(tmp_path):
 @pytest.mark.parametrize(("change", "told"), [
     ("robot.count=two", "robot.count: 'two': must be a valid integer"),
     ("robot.count=1.5", "robot.count: 1.5: must be a valid integer"),
-    ("robot.count=0", "robot.count: 0: at least 1"),
+    ("robot.count=-1", "robot.count: -1: from 0 to 64"),
     ("robot.speed=true", "robot.speed: True: must be a valid number"),
     ("robot.model_keys=tilt", "robot.model_keys: 'tilt': must be a valid list"),
     ("robot.action_deadline=0.06", "robot.action_deadline: 0.06: more than 0 and below the period of 0.05 s"),
@@ -63,7 +63,7 @@ def test_a_wrong_value_is_told_with_key_value_and_what_is_allowed(tmp_path, chan
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
-    told = _error(_write(tmp_path, ROBOT), "robot.count=0", "learner.nice=40", "seed=x").splitlines()
+    told = _error(_write(tmp_path, ROBOT), "robot.count=65", "learner.nice=40", "seed=x").splitlines()
     assert len(told) == 3
 
 
