@@ -9,19 +9,21 @@ from services.coordinator.status import LearnerStatus, ReplayStatus, RobotStatus
 from services.coordinator.summary import learner_figures, quantiles, replay_figures, restarts
 from services.coordinator.totals import Totals
 
-ORDER = ("replay", "learner", "policy")  # in which services are shown; others follow
+ORDER = ("replay", "learner", "policy")  # in which services follow the coordinator; others come last
 
 
-def overview(roster: Roster, ledger: Ledger, stopping: bool, now: float) -> Status:
-    """The run at this moment."""
-    totals = ledger.totals
+def overview(roster: Roster, ledger: Ledger, stopping: bool, pid: int, now: float) -> Status:
+    """The run at this moment, as the coordinator with process id `pid` sees it."""
+    totals, state = ledger.totals, "stopping" if stopping else "running"
+    ourselves = ServiceStatus("coordinator", "coordinator", state, "", "alive", 0.0, pid,
+                              restarts(totals).get("coordinator", 0))
     everybody = ledger.recent.get(ALL, Recent())
     others = sorted(set(roster.members) - set(roster.of_kind("robot")),
                     key=lambda name: (_rank(roster.members[name].hello.kind), name))
     return Status(
-        run=roster.run, state="stopping" if stopping else "running", seconds=ledger.seconds(now),
+        run=roster.run, state=state, seconds=ledger.seconds(now),
         steps=int(totals.value("robot", "robot_steps_total")),
-        services=[ServiceStatus(**_service(roster, totals, name, now)) for name in others],
+        services=[ourselves, *(ServiceStatus(**_service(roster, totals, name, now)) for name in others)],
         robots=[_robot(roster, ledger, name, now) for name in roster.of_kind("robot")],
         replay=_replay(totals), learner=_learner(totals),
         policy_round_trip_seconds=quantiles(totals.histogram("robot", "robot_policy_round_trip_seconds"),

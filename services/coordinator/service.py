@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -23,8 +25,11 @@ from services.coordinator.overview import overview
 from services.coordinator.relay import Relay
 from services.coordinator.roster import Roster
 from services.coordinator.status import Status
+from services.exporter import Exporter
+from services.metrics import Metrics
 from services.run_folder import RunFolder, write_atomic
 from services.wire import sockets
+from services.wire.liveness import Life
 from services.wire.messages import (
     LIMITS,
     Answer,
@@ -59,6 +64,7 @@ class CoordinatorService:
         self._roster = Roster(config.name)
         self._relay = Relay(first_number=time.time_ns() // 1_000_000)
         self._arming = Arming()
+        self._metrics = Metrics("coordinator", "coordinator")
         self._due: dict[str, float] = {}
         self.addresses: dict[str, str] = {}
         self.ready = threading.Event()
@@ -71,7 +77,11 @@ class CoordinatorService:
         self._ledger = Ledger.load(self._folder.path / "coordinator.json", time.time(), time.monotonic())
         with (zmq.Context() as context,
               closing(sockets.Server(context, wanted["control"], LIMITS["control"], security)) as control,
-              closing(sockets.Subscriber(context, wanted["telemetry"], LIMITS["telemetry"], security)) as telemetry):
+              closing(sockets.Subscriber(context, wanted["telemetry"], LIMITS["telemetry"], security)) as telemetry,
+              closing(Exporter(self._metrics, self._config, "coordinator", "coordinator")) as exporter):
+            for port, socket in {"control": control, "telemetry": telemetry}.items():
+                self._metrics.follow("bad_frames_total", socket.refused.total, port)
+            exporter.start()
             self._control = control
             self.addresses = {"control": control.address, "telemetry": telemetry.address}
             self.ready.set()
@@ -84,7 +94,7 @@ class CoordinatorService:
 
     def status(self) -> Status:
         """The run at this moment."""
-        return overview(self._roster, self._ledger, self._stopping, time.monotonic())
+        return overview(self._roster, self._ledger, self._stopping, os.getpid(), time.monotonic())
 
     def _receive(self, telemetry: sockets.Subscriber) -> None:
         while (received := self._control.receive()) is not None:
@@ -100,9 +110,16 @@ class CoordinatorService:
             self._control.send(self._roster.members[robot].peer, order)
         for asker, answer in self._relay.finished(now):
             self._control.send(asker, answer)
-        self._every(EVERY_SECOND, "note", lambda: self._ledger.tick(now), now)
+        self._every(EVERY_SECOND, "note", lambda: self._note(now), now)
         self._every(SAVE, "save", lambda: self._save(ended=False), now)
         self._every(SUMMARISE, "summarise", self._summarise, now)
+
+    def _note(self, now: float) -> None:
+        self._ledger.tick(now)
+        lives = Counter(self._roster.alive(name, now) for name in self._roster.members)
+        for life in Life:
+            self._metrics.gauge("coordinator_members", lives[life], life)
+        self._metrics.state("stopping" if self._stopping else "running")
 
     def _every(self, seconds: float, what: str, action: Callable[[], None], now: float) -> None:
         if now >= self._due.setdefault(what, now + seconds):

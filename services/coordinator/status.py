@@ -74,7 +74,7 @@ class LearnerStatus:
 @dataclass(frozen=True)
 class Status:
     """`state`: running | stopping; `seconds`: how long the run has run, over all starts; `steps` of all robots.
-    `services`: all but the robots, in the order replay, learner, policy, others. `reward_*` and
+    `services`: all but the robots, in the order coordinator, replay, learner, policy, others. `reward_*` and
     `policy_round_trip_seconds` are over all robots."""
 
     run: str

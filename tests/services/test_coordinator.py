@@ -1,6 +1,7 @@
 """The coordinator through its sockets, with nodes of ours and with bare clients."""
 
 import json
+import os
 
 import pytest
 import zmq
@@ -51,6 +52,15 @@ def test_nodes_learn_where_each_other_are_and_their_figures_arrive(here):
                 seen = until(lambda: {s.name: s for s in status(operator).services if s.state == "running"}, "state")
                 assert seen["learner"].alive == "alive" and seen["learner"].heartbeat_age < PATIENCE
         assert learner.address("telemetry") == here.addresses["telemetry"]
+
+
+def test_the_coordinator_is_in_its_own_status_with_its_restarts(here):
+    with zmq.Context() as context, client(here.addresses["control"]) as operator, \
+            Node("supervisor", "supervisor", config(), context, control=here.addresses["control"]) as supervisor:
+        supervisor.count("restarts_total", 2, "coordinator")
+        seen = until(lambda: (row := status(operator).services[0]).restarts and row, "restarts")
+        assert (seen.kind, seen.state, seen.alive, seen.pid, seen.restarts) == (
+            "coordinator", "running", "alive", os.getpid(), 2)
 
 
 def test_a_well_robot_is_armed_and_a_faulted_one_is_not(here):
