@@ -1,7 +1,8 @@
 """The policy server: observations in, actions out, with the newest weights it can get.
 
 Two threads. `run` owns the robots' socket and the model: it answers together those who ask within `batch_window` of the
-first, and never waits for a robot that is not asking. `weights` fetches, checks and unpacks newer weights; they are
+first, never waits for a robot that is not asking, and goes before ordinary threads where the system allows it, because
+control loops wait for it; between requests it sleeps. `weights` fetches, checks and unpacks newer weights; they are
 swapped in between two batches, and robots keep their carries. Weights that do not fit are counted and left alone.
 """
 
@@ -26,6 +27,7 @@ from services.learner.weights import HEADER_SLACK, BadWeights, Fetcher, Weights,
 from services.link import Link
 from services.node import Node
 from services.policy.acting import Acting
+from services.realtime import real_time
 from services.run_folder import RunFolder
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, NoNewWeights, Refused, WeightsPart
@@ -39,7 +41,8 @@ Fresh = tuple[Weights, dict[str, Tensor]]
 
 
 class PolicyService:
-    """`folder` is the run's; the policy server writes nothing into it. `control`: the coordinator, where not the config's."""
+    """`folder` is the run's; the policy server writes nothing into it. `control`: the coordinator's address, where it is
+    not the config's."""
 
     def __init__(self, config: Config, folder: RunFolder | None = None, *, control: str = "") -> None:
         self._config, self._control = config, control
@@ -49,7 +52,8 @@ class PolicyService:
         self._rebuilt = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Serve until `stop`. Raises SocketError when the port cannot be bound, ConfigError for a robot it cannot know."""
+        """Serve until `stop`. Raises SocketError when the port cannot be bound, ConfigError for a robot it cannot
+        know."""
         torch.set_num_threads(self._config.policy.threads)
         model = model_spaces(self._config)
         self._agent = Agent(*model, self._config.agent, self._config.seed, self._config.policy.device)
@@ -62,9 +66,11 @@ class PolicyService:
                                      security=security)) as server,
               Node("policy", "policy", self._config, context, {"policy": server.address}, control=self._control) as node,
               Crew(stop) as crew):
+            node.metrics.follow("bad_frames_total", server.refused.total, "policy")
             link = Link(context, node, "weights", security)
             crew.start("weights", lambda: self._fetch(crew, link, node))
-            self._serve(crew, server, node)
+            with real_time():  # threads that torch started before are ordinary
+                self._serve(crew, server, node)
 
     def _serve(self, crew: Crew, server: sockets.Server, node: Node) -> None:
         node.gauge("policy_weights_version", -1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,6 +19,7 @@ from services.crew import Crew
 from services.embodiment import model_spaces
 from services.learner.weights import Shelf, Weights, pack
 from services.policy.service import PolicyService
+from services.realtime import real_time
 from services.wire import sockets
 from services.wire.errors import NotLoopback
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, Refused, WeightsRequest
@@ -79,6 +82,19 @@ def test_before_the_first_weights_robots_are_told_to_explore():
         assert ask(link, request(0)).reason == "no_weights"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="this system has no scheduling classes")
+def test_only_the_thread_that_answers_robots_is_real_time_and_it_sleeps_while_nobody_asks():
+    with real_time() as allowed:
+        pass
+    with policy(shelf_with(1)) as link:
+        act(link, request(0))
+        favoured = [t for t in threading.enumerate() if os.sched_getscheduler(t.native_id) & os.SCHED_RR]
+        assert [t.name for t in favoured] == ["PolicyService"] * allowed
+        before = time.process_time()
+        assert link.receive(1.0) is None
+        assert time.process_time() - before < 0.3  # seconds of processor time in one of nobody asking, all threads
+
+
 def test_a_policy_server_that_starts_late_gets_the_newest_weights_and_then_newer_ones():
     shelf = shelf_with(7)
     with policy(shelf) as link:
@@ -102,7 +118,6 @@ def test_two_robots_that_ask_together_are_answered_together():
 def test_a_robot_alone_does_not_wait_for_the_window():
     with policy(shelf_with(1), policy={"batch_window": 0.1}) as link:
         act(link, request(0))
-        import time
         begun = time.monotonic()
         for step in range(1, 21):
             ask(link, request(step))
