@@ -27,6 +27,8 @@ from daydreamer.replay.files import FolderLock, create
 from services import config as configs
 from services.config import Config, ConfigError
 
+HANDOVER = 5.0  # seconds for the services of a run that was killed a moment ago to die, too, and let go of their logs
+
 
 class RunFolderError(Exception):
     """The run's folder cannot be used; the text says why and the way out."""
@@ -93,7 +95,7 @@ def claim(home: str | Path, config: Config) -> Iterator[RunFolder]:
     """Create or resume the run's folder and own it while the context lasts.
 
     Raises RunFolderError when another process runs here or the path is no run, ConfigError when the run was started
-    with settings that may not change. Then nothing in the folder was touched.
+    with settings that may not change. Then no data in the folder was touched.
     """
     folder = RunFolder(Path(home) / config.name)
     _check_is_run(folder)
@@ -101,6 +103,7 @@ def claim(home: str | Path, config: Config) -> Iterator[RunFolder]:
         folder.path.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder)
     try:
+        folder.info.unlink(missing_ok=True)  # of a process that was killed; with our lock it would look alive
         _prepare(folder, config)
         yield folder
         folder.info.unlink(missing_ok=True)

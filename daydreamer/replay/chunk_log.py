@@ -59,8 +59,9 @@ class ChunkLog:
         self._unreported: list[Entry] = []  # durable, not yet returned by `sync`
 
     @classmethod
-    def open(cls, folder: Path | str, schema: Schema, segment_bytes: int = SEGMENT_BYTES) -> ChunkLog:
-        """Open a log, or begin one where there is none.
+    def open(cls, folder: Path | str, schema: Schema, segment_bytes: int = SEGMENT_BYTES, *,
+             patience: float = 0.0) -> ChunkLog:
+        """Open a log, or begin one where there is none. `patience`: seconds a former writer gets to let go of it.
 
         Raises LogLocked, SchemaError (the log holds other columns), LogCorrupt (another format version), DiskFull.
         """
@@ -68,7 +69,7 @@ class ChunkLog:
         with files.full_disk_named(folder):
             folder.mkdir(parents=True, exist_ok=True)
             files.sync_folder(folder.parent)
-            lock = files.FolderLock(folder)
+            lock = files.FolderLock(folder, patience)
         try:
             opened = cls(folder, schema, segment_bytes, lock)
             opened._recover()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from daydreamer.replay.errors import DiskFull, LogLocked
 
+LOOK = 0.02  # seconds between two looks at a lock that is waited for
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -61,11 +63,13 @@ def sync_folder(folder: Path) -> None:
 class FolderLock:
     """One writer per folder. The system releases it when the holder dies, however it dies."""
 
-    def __init__(self, folder: Path):
-        """Raises LogLocked with the holder's process id."""
+    def __init__(self, folder: Path, patience: float = 0.0):
+        """Raises LogLocked with the holder's process id, where it holds on for more than `patience` seconds."""
         self._fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        deadline = time.monotonic() + patience
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while not self._taken(wait=time.monotonic() < deadline):
+                time.sleep(LOOK)
             os.ftruncate(self._fd, 0)
             write_at(self._fd, str(os.getpid()).encode(), 0)
         except BlockingIOError as error:
@@ -75,6 +79,16 @@ class FolderLock:
         except OSError:
             os.close(self._fd)
             raise
+
+    def _taken(self, wait: bool) -> bool:
+        """Take the lock; False where another one holds it and we `wait`, else that is a BlockingIOError."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            return False
+        return True
 
     def release(self) -> None:
         """Let the next one in; releasing twice changes nothing."""

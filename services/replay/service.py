@@ -29,7 +29,7 @@ from services.config import Config
 from services.crew import Crew
 from services.node import Node
 from services.replay.sampling import Sampling
-from services.run_folder import RunFolder
+from services.run_folder import HANDOVER, RunFolder
 from services.wire import sockets
 from services.wire.delivery import Append, Receiver, Reply
 from services.wire.messages import LIMITS, ChunkSent, OpenStream, Refused
@@ -63,6 +63,8 @@ class ReplayService:
               Node("replay", "replay", self._config, context, {"experience": self._server.address, "samples": samples.address},
                    control=self._control) as self._node,
               Crew(stop) as crew):
+            for port, server in {"experience": self._server, "samples": samples}.items():
+                self._node.metrics.follow("bad_frames_total", server.refused.total, port)
             self._sampling = Sampling(samples, limiter, self._node)
             crew.start("sampling", lambda: self._sampling.work(crew))
             try:
@@ -76,7 +78,7 @@ class ReplayService:
     def _open(self, schema: Schema) -> None:
         """Open the log, or begin it with these columns."""
         replay = self._config.replay
-        self._log = ChunkLog.open(self._folder.replay, schema, replay.segment_mib << 20)
+        self._log = ChunkLog.open(self._folder.replay, schema, replay.segment_mib << 20, patience=HANDOVER)
         self._receiver = Receiver(self._log.streams)
         self._sampler = Sampler(self._log, replay, self._config.seed)
         self._sampling.draw_from(self._log, self._sampler)

@@ -26,6 +26,7 @@ from services.crew import Crew
 from services.link import Link
 from services.node import Node
 from services.robot.cutter import Cutter
+from services.run_folder import HANDOVER
 from services.wire import sockets
 from services.wire.delivery import Open, Send, Sender, Stored, Stuck
 from services.wire.messages import ChunkSent, OpenStream
@@ -60,7 +61,7 @@ class Spool:
 
     def __enter__(self) -> Spool:
         """Raises LogLocked, SchemaError, LogCorrupt, DiskFull."""
-        self._log = ChunkLog.open(self._folder, self._schema, min(SEGMENT, max(self._limit // 8, 1)))
+        self._log = ChunkLog.open(self._folder, self._schema, min(SEGMENT, max(self._limit // 8, 1)), patience=HANDOVER)
         self._take_stock()
         return self
 

@@ -101,6 +101,18 @@ def test_a_log_in_use_is_refused_with_the_process_that_uses_it(tmp_path):
     ChunkLog.open(tmp_path, SCHEMA).close()
 
 
+def test_who_is_patient_gets_the_log_of_a_writer_that_lets_go_of_it(tmp_path):
+    former = ChunkLog.open(tmp_path, SCHEMA)
+    fill(former, A, 1)
+    ending = threading.Timer(0.2, former.close)
+    ending.start()
+    with ChunkLog.open(tmp_path, SCHEMA, patience=30.0) as log:
+        assert log.steps == 5
+        with pytest.raises(LogLocked):
+            ChunkLog.open(tmp_path, SCHEMA, patience=0.05)
+    ending.join()
+
+
 def test_a_dead_process_leaves_no_lock(tmp_path):
     code = ("import os, signal, sys\nfrom experience import SCHEMA\nfrom daydreamer.replay.chunk_log import ChunkLog\n"
             "log = ChunkLog.open(sys.argv[1], SCHEMA)\nos.kill(os.getpid(), signal.SIGKILL)")

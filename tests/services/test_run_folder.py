@@ -68,6 +68,13 @@ def test_the_run_of_a_process_that_was_killed_is_not_running_and_can_be_resumed(
         assert folder.name == "demo"
 
 
+def test_a_run_that_starts_again_is_not_taken_for_the_one_that_was_killed(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    with run_folder.claim(tmp_path, _config()) as folder:
+        assert run_folder.read_info(folder) is None
+
+
 def test_waiting_for_a_run_ends_with_its_process(tmp_path, holder):
     folder, _ = run_folder.running(tmp_path)
     holder.send_signal(signal.SIGKILL)
