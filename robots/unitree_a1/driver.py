@@ -117,7 +117,8 @@ class A1Driver(Driver):
         self._estimator.reset()
         self._felt = np.zeros(3)
         self._see(self.link.open(timeout))
-        self._hold(self._state.q)
+        self._up = up(self._state.quaternion)
+        self._follow_pose()
         self._connected = True
 
     def disconnect(self) -> None:
@@ -158,6 +159,8 @@ class A1Driver(Driver):
         if self._interlock.mode != Mode.ARMED:
             return _with(Gate(self.spec.action_space).admit(action), Clip.DISARMED)
         self._obey_hold()
+        if self._watchdog.trust(self.link.now()) != Trust.FRESH:
+            self._settle()
         applied = self._gate.admit(action)
         self._watchdog.feed(self.link.now())
         self._draw_line(self._filter(anatomy.to_angles(applied.action)))
@@ -186,8 +189,8 @@ class A1Driver(Driver):
         self._require_connection()
         if self._link_age() > STALE:
             raise StaleState(f"the newest state is {self._link_age():.2f} s old; is the robot on?")
-        self._hold(self._state.q)
-        self._gate.start(anatomy.to_action(self._state.q))
+        self._follow_pose()
+        self._settle()
         self._watchdog.feed(self.link.now())
         self._hold_wanted, self._clip = False, Clip.NONE
         self._interlock.arm()
@@ -228,17 +231,20 @@ class A1Driver(Driver):
         self._state = state
         self._felt += state.acceleration
         if self._ticks % ESTIMATE_EVERY == 0:
-            self._check(state)
+            felt, self._felt = self._felt / ESTIMATE_EVERY, np.zeros(3)
             self._up = up(state.quaternion)
-            self._estimator.update(ESTIMATE_EVERY / INNER_HZ, state.q, state.dq, self._up, state.gyro,
-                                   self._felt / ESTIMATE_EVERY, state.foot_force)
-            self._felt = np.zeros(3)
+            if self._check(state, felt):
+                self._estimator.update(ESTIMATE_EVERY / INNER_HZ, state.q, state.dq, self._up, state.gyro, felt,
+                                       state.foot_force)
 
-    def _check(self, state: LowState) -> None:
-        if not math.isfinite(sum(float(value.sum()) for value in state[1:])):
+    def _check(self, state: LowState, felt: np.ndarray) -> bool:
+        """Whether everything is finite; an estimate made of anything else would never be finite again."""
+        finite = math.isfinite(sum(float(value.sum()) for value in (*state[1:], felt)))
+        if not finite:
             self._interlock.trip("the robot's state is not finite; check its sensors")
         elif np.abs(state.tau).max() > TORQUE_TRIP:
             self._interlock.trip(f"a motor passed {TORQUE_TRIP:g} N m")
+        return finite
 
     def _following(self, target: np.ndarray) -> LowCommand:
         setpoint, clip = self._limits.advance(target, self._state.q)
@@ -249,20 +255,26 @@ class A1Driver(Driver):
 
     def _damping(self) -> LowCommand:
         """Follows the pose, so that the setpoint of a damped robot is where it is."""
-        self._limits.start(self._state.q)
-        return LowCommand(self._state.q, _LIMP, anatomy.DAMPING_KD)
+        self._follow_pose()
+        return LowCommand(self._limits.setpoint, _LIMP, anatomy.DAMPING_KD)
 
-    def _hold(self, angles: np.ndarray) -> None:
-        self._limits.start(angles)
-        self._filter.start(angles)
-        self._draw_line(angles, ticks=0)
+    def _follow_pose(self) -> None:
+        """No motor is ever sent what is not finite, not even with a gain of zero."""
+        if math.isfinite(self._state.q.sum()):
+            self._limits.start(self._state.q)
+
+    def _settle(self) -> None:
+        """Nothing of the motion before is left: what comes next begins at the present setpoint, at rest."""
+        here = self._limits.setpoint
+        self._filter.start(here)
+        self._gate.start(anatomy.to_action(here))
+        self._draw_line(here, ticks=0)
 
     def _obey_hold(self) -> None:
         if self._hold_wanted:
             self._hold_wanted = False
             self._watchdog.feed(self.link.now())
-            self._filter.start(self._limits.setpoint)
-            self._draw_line(self._limits.setpoint, ticks=0)
+            self._settle()
 
     def _draw_line(self, end: np.ndarray, ticks: int | None = None) -> None:
         """From the present setpoint to `end` within a control period, or at once with `ticks=0`."""

@@ -110,6 +110,63 @@ def test_hold_freezes_a_motion_until_the_next_command(standing):
     assert not standing.command(STAND).clip & Clip.DISARMED
 
 
+def test_after_a_silence_nothing_is_left_of_the_motion_before_it(standing):
+    last(periods(standing, 20, STAND))
+    last(periods(standing, 2, STAND - np.tile([0, 0, 1], 4)))
+    frozen = last(periods(standing, 12))["setpoint"]  # longer than commands live
+    for values in periods(standing, 5, anatomy.to_action(frozen)):
+        assert np.abs(values["setpoint"] - frozen).max() < 1e-3  # the old target's inertia would move it 0.14 rad
+
+
+def test_a_command_that_is_not_finite_after_a_hold_goes_on_holding(standing):
+    last(periods(standing, 5, STAND - np.tile([0, 0, 1], 4)))
+    standing.stop(Stop.HOLD)
+    standing.tick()
+    frozen = standing.read().values["setpoint"]
+    assert np.allclose(standing.command(np.full(12, np.nan)).action, anatomy.to_action(frozen), atol=1e-3)
+    for values in periods(standing, 5, np.full(12, np.nan)):
+        assert np.abs(values["setpoint"] - frozen).max() < 1e-3
+
+
+def test_the_first_reading_after_a_new_connection_is_new():
+    driver = A1Driver(A1Options(pose="stand"), control_hz=40.0)
+    driver.connect()
+    for _ in range(25):  # one period; estimates are made every tenth tick
+        driver.tick()
+    driver.stop(Stop.DAMP)
+    driver.disconnect()
+    driver.link._pose = "back"
+    driver.connect()
+    assert driver.read().values["up"][2] == pytest.approx(-1)
+
+
+def glitch(driver, **values):
+    """The fifth state from now, and only that one, has these values. Returns the commands sent from now on."""
+    sent, exchange = [], driver.link.exchange
+
+    def once(command):
+        sent.append(command)
+        state = exchange(command)
+        return state._replace(**values) if len(sent) == 5 else state
+
+    driver.link.exchange = once
+    return sent
+
+
+def test_one_reading_that_is_not_finite_is_a_fault_and_leaves_nothing_behind(standing):
+    glitch(standing, acceleration=np.full(3, np.nan))
+    values = last(periods(standing, 1, STAND))
+    assert "not finite" in standing.health().fault
+    assert all(np.isfinite(value).all() for value in values.values())
+
+
+def test_a_damped_motor_is_not_sent_what_is_not_finite(standing):
+    standing.stop(Stop.DAMP)
+    sent = glitch(standing, q=np.full(12, np.nan))
+    last(periods(standing, 1))
+    assert all(np.isfinite(command.q).all() for command in sent)
+
+
 def test_a_state_that_is_not_finite_ends_in_a_fault_that_damps(standing):
     standing.link.data.qvel[10] = np.nan
     last(periods(standing, 1, STAND))
