@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from services.coordinator.recent import Recent, Sample
 from services.coordinator.summary import Minutes, sample, summary
 from services.coordinator.totals import Totals
+from services.coordinator.training import Training
 from services.run_folder import write_atomic
 from services.wire.messages import Telemetry
 
@@ -33,6 +34,7 @@ class Ledger:
     before: float = 0.0
     totals: Totals = field(default_factory=Totals)
     minutes: Minutes = field(default_factory=Minutes)
+    training: Training = field(default_factory=Training)
     paused: dict[str, str] = field(default_factory=dict)
     recent: dict[str, Recent] = field(default_factory=dict)
 
@@ -43,7 +45,8 @@ class Ledger:
             kept = json.loads(path.read_text(encoding="utf-8"))
             gap = 0.0 if kept["ended"] else min(max(wall - kept["wall"], 0.0), LONGEST_GAP)
             minutes = Minutes({robot: [Sample(*mark) for mark in marks] for robot, marks in kept["minutes"].items()})
-            return cls(now, kept["seconds"] + gap, Totals.from_json(kept["totals"]), minutes, dict(kept["paused"]))
+            return cls(now, kept["seconds"] + gap, Totals.from_json(kept["totals"]), minutes,
+                       Training(**kept["training"]), dict(kept["paused"]))
         except FileNotFoundError:
             return cls(now)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -57,7 +60,7 @@ class Ledger:
         minutes = {robot: [astuple(mark) for mark in marks] for robot, marks in self.minutes.marks.items()}
         write_atomic(path, json.dumps({
             "wall": wall, "seconds": self.seconds(now), "ended": ended, "paused": self.paused, "minutes": minutes,
-            "totals": self.totals.to_json()}))
+            "training": asdict(self.training), "totals": self.totals.to_json()}))
 
     def seconds(self, now: float) -> float:
         """How long the run has run, over all starts."""
@@ -66,6 +69,8 @@ class Ledger:
     def take(self, report: Telemetry) -> None:
         """Enter what a service reports."""
         self.totals.take(report)
+        if report.kind == "learner":
+            self.training.take(report)
 
     def tick(self, now: float) -> None:
         """Note where things stand; about once a second."""
@@ -76,4 +81,4 @@ class Ledger:
     def summary(self, now: float) -> dict[str, Any]:
         """The content of summary.json."""
         last_minute = {robot: recent.reward_per_step() for robot, recent in self.recent.items()}
-        return summary(self.totals, self.minutes, last_minute, self.seconds(now))
+        return summary(self.totals, self.minutes, last_minute, self.training, self.seconds(now))

@@ -7,6 +7,10 @@
 
 Everything is over all starts of the run. Figures that nobody reported are null. The figures of one robot stand at the
 top and, with several robots, per robot under `robots` too, where the top has them together.
+
+`updates_per_second`: while the learner had something to train on, see training.py; the live status shows the rate of
+the last seconds instead. `train_ratio_achieved`: steps replayed per step in the replay, those of the prefill included.
+`weights_age_seconds`: since the learner published them, of the weights in use, seen whenever actions are chosen.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import Any
 
 from services.coordinator.recent import Sample, reward_per_step
 from services.coordinator.totals import Totals
+from services.coordinator.training import Training
 from services.quantiles import Histogram
 
 MINUTE = 60.0
@@ -55,12 +60,13 @@ def sample(totals: Totals, time: float, robot: str = "") -> Sample:
                   totals.value("robot", "robot_reward_sum", robot), periods, totals.reported("robot", robot))
 
 
-def summary(totals: Totals, minutes: Minutes, last_minute: dict[str, float | None], seconds: float) -> dict[str, Any]:
+def summary(totals: Totals, minutes: Minutes, last_minute: dict[str, float | None], training: Training,
+            seconds: float) -> dict[str, Any]:
     """The content of summary.json. `last_minute`: reward per step in the last minute by robot, "" for all of them."""
     robots = totals.names("robot")
     figures = {name: robot_figures(totals, minutes, last_minute, name) for name in robots} if len(robots) > 1 else {}
     return robot_figures(totals, minutes, last_minute, "") | {
-        "replay": replay_figures(totals), "learner": learner_figures(totals),
+        "replay": replay_figures(totals), "learner": learner_figures(totals) | {"updates_per_second": training.rate},
         "weights_age_seconds": quantiles(totals.histogram("policy", "policy_weights_age_seconds"), p50=.5, max=1),
         "restarts": restarts(totals), "seconds": round(seconds, 3), "robots": figures}
 
@@ -90,7 +96,7 @@ def replay_figures(totals: Totals) -> dict[str, int]:
 
 
 def learner_figures(totals: Totals) -> dict[str, float | int | None]:
-    """Updates over all starts, and how fast they are made."""
+    """Updates over all starts, how fast they are made lately, and how much is replayed."""
     return {"updates": int(totals.value("learner", "learner_updates"))} | {
         name: totals.gauge("learner", f"learner_{name}")
         for name in ("updates_per_second", "train_ratio_wanted", "train_ratio_achieved")}

@@ -118,6 +118,27 @@ def test_a_summary_has_the_promised_figures():
     json.dumps(summary, allow_nan=False)
 
 
+def learner_reports(ledger, boot, updates_at):
+    for seconds, updates in updates_at.items():
+        report = Telemetry("learner", "learner", boot * 16, int(seconds * 1e9),
+                           {"learner_updates": updates, "learner_updates_per_second": 99.0})
+        ledger.take(report)
+
+
+def test_updates_per_second_are_those_of_the_time_in_which_the_learner_learned(tmp_path):
+    ledger, path = Ledger(began=0.0), tmp_path / "coordinator.json"
+    learner_reports(ledger, b"a", {0: 0, 50: 0})
+    assert ledger.summary(50)["learner"]["updates_per_second"] is None
+    learner_reports(ledger, b"a", {100: 4, 102: 12, 103: 12, 104: 20})  # the wait for the first batch is no training
+    assert ledger.summary(104)["learner"]["updates_per_second"] == 4.0
+    ledger.save(path, wall=0, now=104, ended=False)
+    ledger = Ledger.load(path, wall=0, now=0)
+    learner_reports(ledger, b"a", {106: 28})  # a coordinator that starts anew goes on
+    learner_reports(ledger, b"b", {0: 10, 2: 11, 6: 19})  # as does a learner, from its checkpoint
+    learner_reports(ledger, b"b", {906: 20, 908: 28})  # the robots were paused
+    assert ledger.summary(0)["learner"]["updates_per_second"] == pytest.approx((16 + 8 + 8 + 8) / (4 + 2 + 4 + 2))
+
+
 def test_several_robots_have_figures_of_their_own_and_together():
     ledger = ledger_with(100, 50, 1)
     ledger.take(report("c", name="robot-1", robot_steps_total=20, robot_reward_sum=100))
