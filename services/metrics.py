@@ -12,33 +12,45 @@ is one. A metric with a `label` is kept per value of that label, in `Telemetry` 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from services.quantiles import Histogram, middle
+from services.quantiles import Histogram, bucket_of, middle
 
 PREFIX = "daydreamer_"
-BOUNDS = (.001, .002, .005, .01, .02, .03, .04, .045, .05, .055, .06, .08, .1, .2, .5, 1., 2., 5., 10., 30., 60., 120.)
+
+# Upper bounds of what Prometheus sees of a histogram, where answers to questions about it lie.
+PERIODS = (.5, .8, .9, .95, .98, 1.02, 1.05, 1.1, 1.2, 1.5, 2., 3., 5., 10., 20.)  # in control periods
+ANSWER = (.001, .002, .005, .01, .015, .02, .025, .03, .04, .05, .075, .1, .2, .5, 1., 2.)
+DISK = (.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1., 2., 5.)
+UPDATE = (.005, .01, .02, .05, .1, .2, .3, .5, .75, 1., 2., 5., 10., 30.)
+AGE = (1., 2., 3., 5., 10., 20., 30., 60., 120., 300., 600.)
+ROBOTS = (1., 2., 4., 8., 16., 32., 64.)
+
+STATES = ("starting", "waiting", "running", "armed", "disarmed", "paused", "stopping", "stopped", "fault")
 
 
 @dataclass(frozen=True)
 class Declared:
-    """One metric: its name without prefix, what it is, and the one label it may have beside the service's name."""
+    """One metric: its name without prefix, what it is, the one label it may have beside the service's kind and name,
+    and the upper bounds of a histogram's buckets."""
 
     name: str
     kind: str  # counter | sum | gauge | histogram
     help: str
     label: str = ""
+    buckets: tuple[float, ...] = ()
 
 
 METRICS = {m.name: m for m in (
     Declared("robot_steps_total", "counter", "Steps recorded."),
     Declared("robot_episodes_total", "counter", "Episodes begun."),
     Declared("robot_reward_sum", "sum", "Reward of all recorded steps together."),
-    Declared("robot_control_period_seconds", "histogram", "Time between the starts of consecutive control periods."),
+    Declared("robot_control_period_seconds", "histogram", "Time between the starts of consecutive control periods.",
+             buckets=PERIODS),
     Declared("robot_deadline_misses_total", "counter", "Control periods that began over 5 ms after they were due."),
     Declared("robot_fallback_actions_total", "counter", "Steps that held, because no answer came in time."),
     Declared("robot_random_actions_total", "counter", "Steps explored at random because there were no weights yet."),
@@ -46,16 +58,20 @@ METRICS = {m.name: m for m in (
     Declared("robot_bad_observations_total", "counter", "Readings with NaN or infinity, neither recorded nor sent."),
     Declared("robot_link_losses_total", "counter", "Times the body was lost and connected anew."),
     Declared("robot_dropped_steps_total", "counter", "Steps lost because the spool did not keep up."),
-    Declared("robot_action_age_seconds", "histogram", "From an observation to applying the action chosen for it."),
-    Declared("robot_policy_round_trip_seconds", "histogram", "From sending an observation to its answer."),
+    Declared("robot_action_age_seconds", "histogram", "From an observation to applying the action chosen for it.",
+             buckets=ANSWER),
+    Declared("robot_policy_round_trip_seconds", "histogram", "From sending an observation to its answer.",
+             buckets=ANSWER),
     Declared("robot_policy_refusals_total", "counter", "Observations that the policy server did not act on.", "reason"),
     Declared("robot_weights_version", "gauge", "Version of the weights that chose the newest action; -1: none."),
     Declared("robot_unacknowledged_chunks", "gauge", "Chunks in the spool, not yet known to be in the replay."),
     Declared("robot_spool_bytes", "gauge", "Size of the spool on disk."),
     Declared("robot_inner_overruns", "gauge", "Late periods of the body's inner loop since the body started."),
     Declared("robot_body", "gauge", "Health of the body by name of the reading, in base units.", "reading"),
+    Declared("state", "gauge", "1 for the state that a process is in, 0 for the others.", "state"),
+    Declared("coordinator_members", "gauge", "Services and robots that ever said Hello, by whether they live.", "alive"),
     Declared("clock_offset_seconds", "gauge", "The coordinator's monotonic clock minus this one's."),
-    Declared("control_round_trip_seconds", "histogram", "From a heartbeat to its answer."),
+    Declared("control_round_trip_seconds", "histogram", "From a heartbeat to its answer.", buckets=ANSWER),
     Declared("bad_frames_total", "counter", "Messages that were not ours or not well formed, by port.", "port"),
     Declared("replay_steps", "gauge", "Steps held now."),
     Declared("replay_inserted_steps", "gauge", "Steps ever stored, over all starts."),
@@ -65,11 +81,11 @@ METRICS = {m.name: m for m in (
     Declared("replay_corrupt_chunks", "gauge", "Chunks quarantined in the log or refused as bad."),
     Declared("replay_sampled_steps_total", "counter", "Steps handed to learners."),
     Declared("replay_limiter_waits_total", "counter", "Sample requests put off, by why.", "why"),
-    Declared("replay_sync_seconds", "histogram", "Duration of a group fsync."),
-    Declared("replay_sample_seconds", "histogram", "Duration of drawing one batch."),
+    Declared("replay_sync_seconds", "histogram", "Duration of a group fsync.", buckets=DISK),
+    Declared("replay_sample_seconds", "histogram", "Duration of drawing one batch.", buckets=DISK),
     Declared("learner_updates", "gauge", "Updates made, over all starts."),
     Declared("learner_updates_per_second", "gauge", "Updates per second lately."),
-    Declared("learner_step_seconds", "histogram", "Duration of one update."),
+    Declared("learner_step_seconds", "histogram", "Duration of one update.", buckets=UPDATE),
     Declared("learner_skipped_updates_total", "counter", "Updates skipped because a loss was not finite."),
     Declared("learner_replayed_steps", "gauge", "Steps replayed, over all starts."),
     Declared("learner_train_ratio_wanted", "gauge", "Replayed steps per collected step, as set."),
@@ -78,10 +94,12 @@ METRICS = {m.name: m for m in (
     Declared("learner_checkpoints_total", "counter", "Checkpoints written."),
     Declared("learner_metric", "gauge", "Losses and other figures of the newest update, by name.", "metric"),
     Declared("policy_requests_total", "counter", "Requests for an action."),
-    Declared("policy_batch_robots", "histogram", "Robots answered together."),
-    Declared("policy_act_seconds", "histogram", "Duration of choosing actions for one batch."),
+    Declared("policy_batch_robots", "histogram", "Robots answered together.", buckets=ROBOTS),
+    Declared("policy_act_seconds", "histogram", "Duration of choosing actions for one batch.",
+             buckets=ANSWER),
     Declared("policy_weights_version", "gauge", "Version of the weights in use; -1: none."),
-    Declared("policy_weights_age_seconds", "histogram", "Age of the weights in use, seen at each batch."),
+    Declared("policy_weights_age_seconds", "histogram", "Age of the weights in use, seen at each batch.",
+             buckets=AGE),
     Declared("policy_refused_weights_total", "counter", "Versions that did not fit or did not match their digest."),
     Declared("policy_rebuilt_carries_total", "counter", "Carries rebuilt from the last steps of a robot."),
     Declared("restarts_total", "counter", "Restarts by the supervisor, by service.", "service"),
@@ -89,12 +107,15 @@ METRICS = {m.name: m for m in (
 
 
 class Metrics:
-    """The numbers of one service. Names are those of `METRICS`; another name is a KeyError."""
+    """The numbers of one service. Names are those of `METRICS`; another name is a KeyError. `period`: seconds between
+    a robot's control steps."""
 
-    def __init__(self, kind: str, name: str) -> None:
-        self._labels = {"kind": kind, "name": name}
+    def __init__(self, kind: str, name: str, period: float = 0.05) -> None:
+        self._labels, self._period = {"kind": kind, "name": name}, period
+        self._process = ProcessCollector(namespace=PREFIX.rstrip("_"), registry=None)
         self._lock = threading.Lock()
         self._values: dict[str, float] = {}
+        self._followed: dict[str, Callable[[], float]] = {}
         self._histograms: dict[str, Histogram] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -104,6 +125,17 @@ class Metrics:
         key = _key(name, label, "counter", "sum")
         with self._lock:
             self._values[key] = self._values.get(key, 0) + n
+
+    def follow(self, name: str, total: Callable[[], float], label: str = "") -> None:
+        """A counter is what somebody else counted since the process began; any thread may ask `total`."""
+        key = _key(name, label, "counter")
+        with self._lock:
+            self._followed[key] = total
+
+    def state(self, state: str) -> None:
+        """The state that the process is in, one of `STATES`."""
+        for other in STATES:
+            self.gauge("state", other == state, other)
 
     def gauge(self, name: str, value: float, label: str = "") -> None:
         """Set a gauge."""
@@ -120,17 +152,12 @@ class Metrics:
     def values(self) -> dict[str, float]:
         """Counters, sums and gauges now, as in `Telemetry.values`."""
         with self._lock:
-            return dict(self._values)
+            return self._values | {key: float(total()) for key, total in self._followed.items()}
 
     def histograms(self) -> dict[str, dict[int, int]]:
         """Sparse counts now, as in `Telemetry.histograms`."""
         with self._lock:
             return {name: dict(histogram.counts) for name, histogram in self._histograms.items()}
-
-    def serve(self, port: int, host: str = "127.0.0.1") -> int:
-        """Show everything at http://host:port/metrics until the process ends. Returns the port (0: a free one)."""
-        server, _ = start_http_server(port, addr=host, registry=self.registry)
-        return server.server_port
 
     def describe(self) -> list[Metric]:
         """Nothing ahead of time: Prometheus asks this when the store registers itself."""
@@ -146,8 +173,15 @@ class Metrics:
         yield from families.values()
         for name, counts in self.histograms().items():
             family = HistogramMetricFamily(PREFIX + name, METRICS[name].help, labels=list(self._labels))
-            family.add_metric(list(self._labels.values()), *_cumulative(counts))
+            family.add_metric(list(self._labels.values()), *_cumulative(counts, self._bounds(name)))
             yield family
+        for family in self._process.collect():  # memory, processor time, open files
+            family.samples = [sample._replace(labels=self._labels) for sample in family.samples]
+            yield family
+
+    def _bounds(self, name: str) -> list[float]:
+        buckets = METRICS[name].buckets
+        return [bound * self._period for bound in buckets] if buckets is PERIODS else list(buckets)
 
 
 def _key(name: str, label: str, *kinds: str) -> str:
@@ -163,8 +197,11 @@ def _family(declared: Declared, labels: list[str]) -> CounterMetricFamily | Gaug
     return kind(PREFIX + declared.name, declared.help, labels=labels)
 
 
-def _cumulative(counts: dict[int, int]) -> tuple[list[tuple[str, float]], float]:
-    """Prometheus buckets (upper bound, values up to it) and the sum of all values."""
-    values = [(middle(bucket), n) for bucket, n in counts.items()]
-    buckets = [(str(bound), float(sum(n for value, n in values if value <= bound))) for bound in BOUNDS]
-    return [*buckets, ("+Inf", float(sum(counts.values())))], sum(value * n for value, n in values)
+def _cumulative(counts: dict[int, int], bounds: list[float]) -> tuple[list[tuple[str, float]], float]:
+    """Prometheus buckets (upper bound, values up to it) and the sum of all values, both within two per cent.
+
+    A bucket of ours that a bound lies in counts as below it, so that 2 is among the values up to 2."""
+    buckets = [(f"{bound:.6g}", float(sum(n for bucket, n in counts.items() if bucket <= bucket_of(bound))))
+               for bound in bounds]
+    total = sum(middle(bucket) * n for bucket, n in counts.items())
+    return [*buckets, ("+Inf", float(sum(counts.values())))], total

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from services.exporter import Exporter
 from services.metrics import Metrics
 from services.wire import sockets
 from services.wire.liveness import ClockOffset
@@ -49,6 +50,7 @@ SILENCE = 3.0  # seconds without an answer after which the node says Hello again
 REMEMBERED = 64  # orders
 LAST_WORDS = 0.5  # seconds in which the last report may still leave
 LISTEN = 0.1  # seconds between looks at what other threads want to send
+WELL = ("running", "armed")  # states that need no reason, so that something else may be told
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,8 @@ class Node:
         self.kind, self.name, self.boot = kind, name, os.urandom(16)
         self.state, self.detail, self.schema = "starting", "", schema
         self.addresses = dict(addresses or {})
-        self.metrics = Metrics(kind, name)
+        self.metrics = Metrics(kind, name, 1 / (config.robot.control_hz * config.robot.speed))
+        self._exporter = Exporter(self.metrics, config, kind, name)
         self.refused: Refused | None = None
         self._run, self._context = config.name, context
         self.on_order = on_order
@@ -90,6 +93,7 @@ class Node:
 
     def start(self) -> Node:
         """Begin to talk."""
+        self._exporter.start()
         self._thread.start()
         return self
 
@@ -98,6 +102,7 @@ class Node:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._exporter.close()
 
     def __enter__(self) -> Node:
         return self.start()
@@ -156,11 +161,13 @@ class Node:
         return sockets.Publisher(self._context, address, limit=LIMITS["telemetry"], security=self._security)
 
     def _report(self, client: sockets.Client, publisher: sockets.Publisher | None) -> None:
-        now = time.monotonic()
+        now, state = time.monotonic(), self.state
         lost = now - self._heard > SILENCE and now - self._greeted > SILENCE
         if lost or self._said != (self.schema, self.addresses):
             self._greet(client)
-        client.send(Heartbeat(self.name, self.boot, time.monotonic_ns(), self.state, self.detail))
+        detail = self.detail or (self._exporter.trouble if state in WELL else "")
+        client.send(Heartbeat(self.name, self.boot, time.monotonic_ns(), state, detail))
+        self.metrics.state(state)
         if publisher:
             publisher.send(Telemetry(self.kind, self.name, self.boot, time.monotonic_ns(), self.metrics.values(),
                                      self.metrics.histograms()))

@@ -25,7 +25,7 @@ class Histogram:
         """Count one value. What is not above zero counts as the smallest; NaN is ignored."""
         if math.isnan(value):
             return
-        bucket = _bucket(value)
+        bucket = bucket_of(value)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
 
     def merge(self, counts: Mapping[int, int]) -> None:
@@ -54,5 +54,6 @@ def middle(bucket: int) -> float:
     return 2 * RATIO**bucket / (RATIO + 1)
 
 
-def _bucket(value: float) -> int:
+def bucket_of(value: float) -> int:
+    """The bucket that holds a value."""
     return math.ceil(math.log(min(max(value, SMALLEST), LARGEST)) / math.log(RATIO))

@@ -77,12 +77,12 @@ def _title(status: Status, remaining: float | None) -> RenderableType:
 
 
 def _members(members: Sequence[ServiceStatus]) -> RenderableType:
-    """Who is well is silent; the others say in their row what is the matter."""
+    """Who is well has nothing to tell; the others say in their row what is the matter."""
     table = _table({"": 1, "service": 13, "state": 8, " ": 20}, {"heartbeat s": 11, "restarts": 8})
     for member in members:
         colour = _colour(member)
         table.add_row(
-            Text("●", colour), member.name, _state(member), Text("" if colour == "green" else member.detail, colour),
+            Text("●", colour), member.name, _state(member), Text(member.detail, colour),
             f"{member.heartbeat_age:.1f}", Text(str(member.restarts), "yellow" if member.restarts else "dim"))
     return table
 
@@ -130,7 +130,7 @@ def _state(service: ServiceStatus) -> str:
 def _colour(service: ServiceStatus) -> str:
     if _state(service) in ACT:
         return "red"
-    return "green" if service.alive == "alive" and service.state in WELL else "yellow"
+    return "green" if service.alive == "alive" and service.state in WELL and not service.detail else "yellow"
 
 
 def _late(robot: RobotStatus) -> str:

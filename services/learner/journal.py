@@ -17,6 +17,8 @@ from torch import Tensor
 from services.learner import checkpoints
 from services.run_folder import RunFolder
 
+FLUSH = 10  # seconds after which TensorBoard's file has what was written, for who looks on or after a kill
+
 log = logging.getLogger(__name__)
 
 
@@ -31,10 +33,11 @@ class Journal:
         self._failure: Exception | None = None
         self.saved = 0  # checkpoints written
 
-    def metrics(self, updates: int, values: Mapping[str, float]) -> None:
-        """One line of figures after `updates` updates. NaN and infinity are left out: JSON has no words for them."""
-        finite = {name: value for name, value in values.items() if math.isfinite(value)}
-        self._submit(self._metrics, time.time(), updates, finite)
+    def metrics(self, updates: int, learner: Mapping[str, float], agent: Mapping[str, float]) -> None:
+        """One line of figures after `updates` updates: of the learner's progress, and of the agent's newest update. NaN and
+        infinity are left out: JSON has no words for them."""
+        finite = [{name: value for name, value in values.items() if math.isfinite(value)} for values in (learner, agent)]
+        self._submit(self._metrics, time.time(), updates, *finite)
 
     def checkpoint(self, tensors: Mapping[str, Tensor], counters: checkpoints.Counters) -> bool:
         """Save `tensors`, which must not change any more. False when the one before is still being written: then it counts."""
@@ -72,12 +75,13 @@ class Journal:
         checkpoints.save(self._folder.checkpoints, tensors, counters, self._identity, self._keep)
         self.saved += 1
 
-    def _metrics(self, now: float, updates: int, values: Mapping[str, float]) -> None:
+    def _metrics(self, now: float, updates: int, learner: Mapping[str, float], agent: Mapping[str, float]) -> None:
         with self._folder.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(now, 3), "updates": updates, **values}) + "\n")
+            file.write(json.dumps({"time": round(now, 3), "updates": updates, **learner, **agent}) + "\n")
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter  # seconds to import: here, where nobody waits
 
-            self._board = SummaryWriter(str(self._folder.tensorboard), purge_step=updates)
-        for name, value in values.items():
-            self._board.add_scalar(name, value, updates, walltime=now)
+            self._board = SummaryWriter(str(self._folder.tensorboard), purge_step=updates, flush_secs=FLUSH)
+        for group, values in {"learner": learner, "agent": agent}.items():
+            for name, value in values.items():
+                self._board.add_scalar(name if "/" in name else f"{group}/{name}", value, updates, walltime=now)

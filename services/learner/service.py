@@ -77,6 +77,7 @@ class LearnerService:
               Node("learner", "learner", self._config, context, {"weights": server.address},
                    control=self._control) as self._node,
               Crew(stop) as crew):
+            self._node.metrics.follow("bad_frames_total", server.refused.total, "weights")
             self._feed = self._new_feed(Link(context, self._node, "samples", security), server, list(model[0]))
             crew.start("feed", lambda: self._feed.work(crew))
             self._step_back()
@@ -183,7 +184,8 @@ class LearnerService:
         self._node.count("learner_checkpoints_total", self._journal.saved - self._saved)
         self._saved = self._journal.saved
         if updates > self._logged:
-            self._journal.metrics(updates, {**self._latest, "updates_per_second": rate, "train_ratio": achieved})
+            self._journal.metrics(updates, {"steps": self._feed.inserted, "replayed": self._replayed, "train_ratio": achieved,
+                                            "updates_per_second": rate}, self._latest)
         self._logged, self._noted = updates, now
 
 

@@ -26,6 +26,7 @@ from learning_bench import (
     wait_until,
 )
 from safetensors.torch import load
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from daydreamer.replay.chunk import Chunk
 from services.embodiment import model_spaces
@@ -119,7 +120,11 @@ def test_the_train_ratio_is_kept_and_written_down(tmp_path):
     assert 96 * 8 - 32 < replayed <= 96 * 8 + 2 * 32, "8 per collected step of 96, at most two batches of 32 ahead"
     line = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert line["updates"] == replayed / 32 and {"loss", "train_ratio", "updates_per_second"} <= set(line)
-    assert list((tmp_path / "tensorboard").iterdir())
+    assert (line["steps"], line["replayed"]) == (96, replayed)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {"learner/steps", "learner/train_ratio", "agent/loss"} <= set(board.Tags()["scalars"])
+    newest = board.Scalars("agent/loss")[-1]
+    assert newest.step == line["updates"] and newest.value == pytest.approx(line["loss"])
 
 
 def test_a_restart_goes_on_with_counters_and_weights_and_never_reuses_a_version(tmp_path):

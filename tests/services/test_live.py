@@ -76,9 +76,10 @@ def test_a_service_in_trouble_says_why():
     assert "learner dead" in live.line(faulty)
 
 
-def test_a_well_running_service_keeps_its_details_to_itself():
-    chatty = replace(STATUS, services=[_service("learner", detail="humming")])
-    assert "humming" not in _drawn(chatty)
+def test_a_service_that_runs_and_has_something_to_tell_is_worth_a_look():
+    told = replace(STATUS, services=[_service("learner", detail="no metrics: the port is taken")])
+    assert "running   no metrics: the port is taken" in _drawn(told)
+    assert "learner running" in live.line(told) and "learner" not in live.line(STATUS)
 
 
 def test_the_line_says_in_one_line_how_it_goes():
