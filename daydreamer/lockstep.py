@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from daydreamer.agent import FLAGS, Agent, BadWeights
+from daydreamer.exploration import Explorer
 from daydreamer.models.world_model import State
 from daydreamer.recorder import Recorder
 from daydreamer.replay import files
@@ -43,20 +44,21 @@ class LockstepSettings:
     """`train_ratio`: replayed steps per collected step, from the end of the prefill. `evaluate_every` steps, at the
     end of an episode, `evaluate_episodes` are played without exploration noise; 0: never. `checkpoint_every` steps
     likewise. `reset_options` go to every `reset`; `frames_per_step` is the environment's action repeat, for the
-    scores."""
+    scores. `explore_hold`: steps for which a random action is held before the first update."""
 
     train_ratio: float = 256.0
     evaluate_every: int = 0
     evaluate_episodes: int = 5
     checkpoint_every: int = 10_000
     frames_per_step: int = 1
+    explore_hold: int = 1
     reset_options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("evaluate_every", "checkpoint_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: {getattr(self, name)}: at least 0 (0: never)")
-        for name in ("train_ratio", "evaluate_episodes", "frames_per_step"):
+        for name in ("train_ratio", "evaluate_episodes", "frames_per_step", "explore_hold"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: {getattr(self, name)}: more than 0")
 
@@ -95,7 +97,6 @@ class Lockstep:
         space, actions = self.env.observation_space, self.env.action_space
         self.agent = Agent(space, actions, agent, seed, device)
         self.recorder = Recorder(self.folder / "replay", Schema.of_spaces(space, actions), replay, seed)
-        self.random = np.random.default_rng(seed)
         self.steps = self.episodes = self.evaluations = self.replayed = 0
         self.seconds = 0.0
         self.keys = [*space, "reward", *FLAGS]
@@ -143,7 +144,7 @@ class Lockstep:
         """Write a checkpoint durably; the one before stands until it is whole."""
         self.recorder.flush()
         state = {name: getattr(self, name) for name in COUNTERS}
-        state |= {"random": self.random.bit_generator.state, "recorder": self.recorder.state_dict()}
+        state["recorder"] = self.recorder.state_dict()
         content = save(self.agent.state_dict(), metadata={"lockstep": json.dumps(state)})
         os.close(files.create(self._checkpoint, content))
 
@@ -174,7 +175,6 @@ class Lockstep:
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             self.close()
             raise BadWeights(f"{self._checkpoint}: {error}; choose another folder") from error
-        self.random.bit_generator.state = state["random"]
         self.recorder.load_state_dict(state["recorder"])
         for name in COUNTERS:
             setattr(self, name, state[name])
@@ -183,6 +183,7 @@ class Lockstep:
         """Play and record one episode, training in between. Stopped early, it ends as one that was cut off."""
         self.episodes += 1
         obs, _ = self.env.reset(seed=self._seed(0, self.episodes), options=self.settings.reset_options or None)
+        self._explorer = Explorer(self.env.action_space, self.settings.explore_hold, self._seed(2, self.episodes))
         carry, action, score = self.agent.initial(1), self._no_action(), 0.0
         reward, first, terminated, over = 0.0, True, False, False
         while True:
@@ -209,7 +210,8 @@ class Lockstep:
              mode: str) -> tuple[Any, State]:
         """One action as the environment takes it. Before the first update, exploring is random."""
         if mode == "explore" and not self.agent.updates:
-            return self._random_action(), carry
+            action = self._explorer.action()
+            return (int(action) if self.agent.discrete else action), carry
         rows = {key: np.asarray(value)[None] for key, value in obs.items()}
         actions, carry = self.agent.act(carry, rows, np.asarray(prev_action)[None], np.array([first]),
                                         "mode" if mode == "mode" else "sample")
@@ -237,12 +239,6 @@ class Lockstep:
     def _seed(self, purpose: int, number: int) -> int:
         """The seed of one episode, which depends on nothing that happened before it."""
         return int(np.random.SeedSequence([self.seed, purpose, number]).generate_state(1)[0])
-
-    def _random_action(self) -> Any:
-        space = self.env.action_space
-        if isinstance(space, spaces.Discrete):
-            return int(self.random.integers(space.n))
-        return self.random.uniform(-1, 1, space.shape).astype(np.float32)
 
     def _no_action(self) -> Any:
         space = self.env.action_space

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from daydreamer.exploration import HOLD
 from daydreamer.lockstep import Lockstep, LockstepSettings, Progress
 from robots import registry
 from robots.gym import RobotEnv
@@ -31,7 +32,8 @@ def train(config: Config, home: Path, steps: int, episode_steps: int, console: C
     """
     stop = threading.Event()
     env = _environment(config, episode_steps)
-    settings = LockstepSettings(train_ratio=config.learner.train_ratio)
+    settings = LockstepSettings(train_ratio=config.learner.train_ratio,
+                                explore_hold=max(1, round(HOLD * config.robot.control_hz)))
     with (run_folder.claim(home, config) as folder, ended_by_signals(stop),
           Lockstep(env, config.agent, config.replay, settings, folder.path / "lockstep", config.seed,
                    device=config.learner.device) as lockstep):

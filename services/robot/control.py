@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from daydreamer.exploration import Explorer
 from robots.driver import Applied, Driver, Health, LinkLost, Mode, NotConnected, RobotError, Signals, StaleState, Stop
 from robots.task import Outcome, Task
 from services.robot.conversation import Decision
-from services.robot.exploration import Explorer
 from services.wire.messages import Order
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from daydreamer.exploration import HOLD, Explorer
 from daydreamer.replay.chunk import Schema
 from robots import registry
 from robots.body import Body
@@ -26,7 +27,6 @@ from services.link import Link
 from services.node import Node
 from services.realtime import real_time
 from services.robot.control import Control
-from services.robot.exploration import Explorer
 from services.robot.pacer import Pacer
 from services.robot.policy_client import PolicyClient
 from services.robot.spool import Spool
@@ -72,7 +72,7 @@ class RobotNode:
             to_policy, to_replay = (Link(context, node, port, security) for port in ("policy", "experience"))
             policy = PolicyClient(name, body.spec.action_space, robot.context, node, to_policy)
             spool = Spool(self._folder.spool(name), schema, name, node, to_replay, limit=robot.spool_mib << 20)
-            explorer = Explorer(body.spec.action_space, robot.control_hz, seed)
+            explorer = Explorer(body.spec.action_space, round(HOLD * robot.control_hz), seed)
             control = Control(body, task, policy, spool, node, explorer, keys=keys,
                               deadline=robot.action_deadline / robot.speed)
             node.on_order = control.order

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from daydreamer.exploration import Explorer
 from robots.driver import Applied, Clip, Driver, FaultLatched, Health, LinkLost, Mode, RobotSpec, Signals, Stop
 from robots.task import Outcome, Task
 from services.metrics import Metrics
 from services.robot.control import BLIND, EXPLORED, HELD, Control
 from services.robot.conversation import Decision
-from services.robot.exploration import HOLD, Explorer
 from services.wire.messages import Order
 
 PERIOD = 50_000_000
@@ -126,7 +126,7 @@ class Stage:
         self.body, self.task, self.shelf, self.desk, self.now = Puppet(noop), Score(), Shelf(), Desk(), 1_000_000_000
         self.policy = Oracle(self.body.spec.action_space)
         self.control = Control(self.body, self.task, self.policy, self.shelf, self.desk,
-                               Explorer(self.body.spec.action_space, 20.0, seed=3), keys=["joints"], deadline=.03,
+                               Explorer(self.body.spec.action_space, 12, seed=3), keys=["joints"], deadline=.03,
                                now=lambda: self.now)
         assert self.control.connect()
         if armed:
@@ -168,7 +168,7 @@ def test_before_there_are_weights_it_explores_holding_each_action_for_a_while():
     assert set(stage.column("weights_version")) == {EXPLORED}
     actions = np.array(stage.body.commands)
     changes = np.flatnonzero(np.any(actions[1:] != actions[:-1], axis=1)) + 1
-    assert changes.tolist() == [round(HOLD * 20) * i for i in (1, 2, 3)]
+    assert changes.tolist() == [12 * i for i in (1, 2, 3)]
     assert np.abs(actions).mean() > .55  # uniform actions are .5 from the middle, these 2/pi
     assert stage.total("robot_random_actions_total") == 40
 
