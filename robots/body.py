@@ -8,6 +8,7 @@ robot down and ends. Both talk through shared memory, so no verb waits for the o
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
@@ -94,7 +95,8 @@ class Body(Driver):
         return 0 if self._region is None else int(self._region.words[BODY_PID])
 
     def connect(self, timeout: float = 10.0) -> None:
-        """Attaches to the living body of this name, else starts one; either way disarmed. Raises Busy, LinkLost."""
+        """Attaches to the living body of this name, else starts one; either way disarmed. One that hangs is killed: it
+        could neither stop the robot nor make room for another. Raises Busy, LinkLost."""
         if self._region is not None and not self._lost():
             return
         deadline = time.monotonic() + timeout
@@ -116,7 +118,7 @@ class Body(Driver):
             return
         try:
             if not self._lost():
-                os.kill(self.pid, signal.SIGTERM)
+                _signal(self.pid, signal.SIGTERM)
                 self._wait_for_end(PARKING)
         finally:
             if self.log_path.exists() and not self.log_path.stat().st_size:
@@ -157,20 +159,25 @@ class Body(Driver):
     def stop(self, level: Stop) -> None:
         """One store into shared memory: works from any thread, whatever the others do."""
         self._estopped |= level == Stop.ESTOP
+        self._commanded = False
         if (region := self._region) is not None:
             region.words[STOPS + level] = time.monotonic_ns()
 
     def clear_fault(self, token: str) -> None:
         """Waits for the body's answer."""
         self._living()
-        self._ask("clear_fault", token=token)
-        self._estopped = False
+        before, self._estopped = self._estopped, False
+        try:
+            self._ask("clear_fault", token=token)
+        except RobotError:
+            self._estopped |= before
+            raise
 
     def health(self) -> Health:
         """Up to a tenth of a second old, but for the mode and the fault. A lost body shows as a fault of the link."""
         if self._region is None:
             return Health(Mode.DISARMED)
-        age, fields = self._silence(), json.loads(self._region.boxes["health"].read()[1])
+        age, fields = _silence(self._region), json.loads(self._region.boxes["health"].read()[1])
         if self._lost():
             fields |= {"mode": Mode.DISARMED, "fault": "the body process does not answer"}
         return Health(Mode(fields["mode"]), fields["fault"], max(age, fields["link_age"]), fields["ticks"],
@@ -197,9 +204,12 @@ class Body(Driver):
         while time.monotonic() < deadline:
             pid, settings = self._files.owner()
             if pid and settings == self._digest and (region := self._open_if_ready()) is not None:
-                return region
+                if _silence(region) <= HUNG:
+                    return region
+                log.error("the body process %d hangs: killed", pid)
+                _signal(pid, signal.SIGKILL)
             if pid > 0 and settings and settings != self._digest:
-                os.kill(pid, signal.SIGTERM)
+                _signal(pid, signal.SIGTERM)
             elif not pid and child is None:
                 child = self._spawn()
             elif not pid and child.poll() is not None:
@@ -230,7 +240,7 @@ class Body(Driver):
     def _ask(self, verb: str, timeout: float = ANSWER, **fields: str) -> None:
         """Hand an order to the body and wait for its answer; raises what it raised there, or LinkLost."""
         region, number = self._region, next(self._orders)
-        region.boxes["order"].write(text(number=number, verb=verb, **fields))
+        region.boxes["order"].write(text(number=number, time=time.monotonic_ns(), verb=verb, **fields))
         deadline = time.monotonic() + timeout
         while True:
             answer = json.loads(region.boxes["answer"].read()[1])
@@ -260,11 +270,17 @@ class Body(Driver):
         return self._region
 
     def _lost(self) -> bool:
-        silent = self._silence()
+        silent = _silence(self._region)
         return silent > SILENCE and (silent > HUNG or self._files.owner()[0] != self.pid)
 
-    def _silence(self) -> float:
-        return (time.monotonic_ns() - int(self._region.words[BODY_TIME])) * 1e-9
+
+def _silence(region: Region) -> float:
+    return (time.monotonic_ns() - int(region.words[BODY_TIME])) * 1e-9
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself
+        os.kill(pid, number)
 
 
 if __name__ == "__main__":

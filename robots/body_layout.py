@@ -8,6 +8,7 @@ import json
 import os
 import re
 import struct
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ READY, BODY_PID, BODY_TIME, MODE, CLIP = range(5)
 CONTROL_TIME, STOPS = 8, 8
 
 _STAMP = struct.Struct("<qq")
+_TRIES, _MOMENT = 10, 0.002  # looks at a lock that seems taken, s between them
 _TEXT = 8192  # bytes of an order, an answer, a health report
 
 
@@ -35,15 +37,18 @@ class Files:
         self.body_lock, self.control_lock = base.with_suffix(".body-lock"), base.with_suffix(".control-lock")
 
     def take(self, path: Path) -> int | None:
-        """A descriptor that holds the lock while it is open; None where another one holds it."""
-        while True:
+        """A descriptor that holds the lock while it is open; None where another one holds it, and not for a moment only
+        to see whether somebody does, as `owner`."""
+        tries = 0
+        while tries < _TRIES:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             if not _locked(descriptor):
-                os.close(descriptor)
-                return None
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
+                tries += 1
+                time.sleep(_MOMENT)
+            elif path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
                 return descriptor
-            os.close(descriptor)  # its last holder removed it in the meantime
+            os.close(descriptor)  # taken, or its last holder removed it in the meantime
+        return None
 
     def owner(self) -> tuple[int, str]:
         """Process and settings of the living body; 0 and nothing where there is none."""

@@ -1,5 +1,8 @@
 """The process that owns one robot: ticks the driver in real time and follows what the control process left in memory.
 
+What was said last counts, whatever order it is found in: a command from before a stop or an order is void, and a stop
+that was said after an order is obeyed after it.
+
 It needs nobody. Without commands the driver holds and damps by itself; without any sign of a control process for
 `ABANDONED` seconds, or on SIGTERM, the robot parks and the process ends. Everything but rendering and the watch over
 stops while parking happens on the main thread.
@@ -66,8 +69,8 @@ class BodyProcess:
 
     def __init__(self, driver: Driver, region: Region, layout: Layout, speed: float) -> None:
         self._driver, self._region, self._layout, self._speed = driver, region, layout, speed
-        self._stopped = [0] * (len(Stop) + 1)
-        self._order = self._command = 0
+        self._stopped = [0] * (len(Stop) + 1)  # when the last stop of each level was said
+        self._ordered = self._order = self._command = 0
         self._sequence = -1
         self._published = self._reported = 0.0
         self._last_report: Health | None = None
@@ -123,13 +126,18 @@ class BodyProcess:
         if message is None or message[0] == self._order:
             return
         self._order, order = message[0], json.loads(message[1])
+        self._ordered = order["time"]
         try:
             if order["verb"] == "arm":
+                self._region.words[CLIP] = 0
                 self._driver.arm()
             elif order["verb"] == "attach":
                 self._driver.stop(Stop.DAMP)
             elif order["verb"] == "clear_fault":
                 self._driver.clear_fault(order["token"])
+            for level in Stop:
+                if self._stopped[level] > self._ordered:
+                    self._driver.stop(level)
         except RobotError as error:
             self._answer(order["number"], type(error).__name__, str(error))
         else:
@@ -144,7 +152,8 @@ class BodyProcess:
         if message is None or message[0] == self._command:
             return
         self._command, (sent, _, data) = message[0], unstamp(message[1])
-        if (time.monotonic_ns() - sent) * 1e-9 * self._speed <= self._driver.spec.command_ttl:
+        fresh = (time.monotonic_ns() - sent) * 1e-9 * self._speed <= self._driver.spec.command_ttl
+        if fresh and sent >= max(self._ordered, *self._stopped):
             applied = self._driver.command(self._layout.action.unpack(data)["action"])
             self._region.words[CLIP] = int(applied.clip)
 

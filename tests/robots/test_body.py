@@ -1,5 +1,6 @@
 """The process that owns the robot, with real processes and real kills."""
 
+import fcntl
 import itertools
 import os
 import signal
@@ -12,11 +13,14 @@ import time
 import numpy as np
 import pytest
 
-from robots.body import Body, Busy
+from robots.body import HUNG, Body, Busy
+from robots.body_layout import Files, Layout, text
+from robots.body_process import BodyProcess
 from robots.double import Camera
-from robots.driver import Clip, LinkLost, Mode, Stop
+from robots.driver import Clip, FaultLatched, LinkLost, Mode, Stop
 from robots.unitree_a1 import anatomy
 from robots.unitree_a1.double import A1Double
+from robots.unitree_a1.driver import A1Driver, A1Options
 from robots.unitree_a1.link import LowCommand
 
 STAND = anatomy.STAND_ACTION.astype(np.float32)
@@ -125,6 +129,81 @@ def test_a_command_that_is_not_finite_is_held_behind_the_body_too(body):
     assert body.health().mode == Mode.ARMED
 
 
+@pytest.fixture
+def slow_body(name):
+    """An armed body in this process that looks at what was said to it only when `look` is called."""
+    driver = A1Driver(A1Options(pose="stand"))
+    driver.connect()
+    layout, files = Layout(driver.spec), Files(name)
+    process = BodyProcess(driver, layout.open(files, create=True), layout, speed=1.0)
+    body = Body(name, "unitree_a1", {"pose": "stand"})
+    body._region = layout.open(files, create=False)
+
+    def look(ticks=25):
+        process._obey_stops()
+        process._obey_order()
+        process._follow_command()
+        process._report(driver.health())
+        for _ in range(ticks):
+            driver.tick()
+
+    def ask(verb, **fields):
+        body._region.boxes["order"].write(text(number=1, time=time.monotonic_ns(), verb=verb, **fields))
+
+    body.driver, body.look, body.ask = driver, look, ask
+    ask("arm")
+    look()
+    body.command(STAND)
+    look()
+    yield body
+    files.region.unlink()
+
+
+def moved(body):
+    before = body.driver.read().values["setpoint"]
+    body.look()
+    return np.abs(body.driver.read().values["setpoint"] - before).max()
+
+
+def test_a_command_from_before_a_stop_or_an_order_is_void_when_it_is_found_with_it(slow_body):
+    body, far = slow_body, -STAND
+    body.command(far)
+    body.stop(Stop.HOLD)
+    assert moved(body) < 1e-3
+    body.command(far)
+    body.stop(Stop.DAMP)
+    body.ask("arm")
+    body.look(ticks=0)  # the setpoint is the measured pose now
+    assert moved(body) < 1e-3 and body.driver.health().mode == Mode.ARMED
+    body.command(far)
+    assert moved(body) > 0.01
+
+
+def test_a_stop_that_was_said_after_an_order_wins(slow_body):
+    body = slow_body
+    body.stop(Stop.DAMP)
+    body.ask("arm")
+    body.stop(Stop.DAMP)
+    body.look()
+    assert body.driver.health().mode == Mode.DISARMED
+    body.stop(Stop.ESTOP)
+    body.look()
+    body.ask("clear_fault", token="Ada")
+    body.stop(Stop.ESTOP)
+    body.look()
+    assert body.driver.health().mode == Mode.FAULT
+
+
+def test_the_mask_begins_anew_when_armed(slow_body):
+    body = slow_body
+    body.driver.stop(Stop.DAMP)
+    body.command(STAND)
+    body.look()
+    body.ask("arm")
+    body.look()
+    assert not body.command(STAND).clip & Clip.DISARMED
+
+
 CONTROL = """
     import sys, time
     from robots.body import Body
@@ -184,6 +263,49 @@ def test_a_killed_body_is_noticed_and_replaced_disarmed(body):
     assert body.pid != first and body.health().mode == Mode.DISARMED
     body.arm()
     body.command(STAND)
+
+
+def test_a_body_that_hangs_is_killed_and_replaced(name):
+    body = Body(name, "gym", {"id": "CartPole-v1"})
+    body.connect()
+    first = body.pid
+    os.kill(first, signal.SIGSTOP)
+    time.sleep(HUNG + 0.1)
+    with pytest.raises(LinkLost):
+        body.read()
+    body.connect()
+    assert body.pid != first and body.health().mode == Mode.DISARMED
+    wait_until(lambda: not alive(first))
+    body.disconnect()
+
+
+def test_letting_go_of_a_body_that_just_died_is_no_error(name):
+    body = Body(name, "gym", {"id": "CartPole-v1"})
+    body.connect()
+    os.kill(body.pid, signal.SIGKILL)
+    body._child.wait()
+    body.disconnect()
+
+
+def test_looking_for_the_owner_of_a_body_keeps_nobody_from_owning_it(name):
+    files = Files(name)
+    looking = os.open(files.body_lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(looking, fcntl.LOCK_EX)
+    threading.Timer(0.005, os.close, [looking]).start()  # as long as a look may take on a busy machine
+    lock = files.take(files.body_lock)
+    assert lock is not None and files.take(files.body_lock) is None
+    os.close(lock)
+    files.body_lock.unlink()
+
+
+def test_an_emergency_stop_that_was_not_cleared_outlives_the_body(body):
+    body.stop(Stop.ESTOP)
+    with pytest.raises(FaultLatched):
+        body.clear_fault("")
+    os.kill(body.pid, signal.SIGKILL)
+    time.sleep(0.3)
+    body.connect()
+    wait_until(lambda: body.health().mode == Mode.FAULT)
 
 
 def test_an_emergency_stop_outlives_the_body(body):
@@ -271,8 +393,6 @@ def test_speed_makes_the_robots_clock_run_faster(name):
 
 def test_an_abandoned_body_lays_the_robot_down_and_ends(name, monkeypatch):
     import robots.body_process as process
-    from robots.body_layout import Files, Layout
-    from robots.unitree_a1.driver import A1Driver, A1Options
 
     monkeypatch.setattr(process, "ABANDONED", 0.2)
     driver = A1Driver(A1Options(pose="stand"))
