@@ -94,8 +94,10 @@ class BasicDriver(Driver):
         self._interlock.arm()
 
     def stop(self, level: Stop) -> None:
-        """At rest with the next tick; HOLD until the next command."""
+        """At rest with the next tick; HOLD until the next command, and for as long as it is said again."""
         self._action = None
+        if level == Stop.HOLD:
+            self._watchdog.feed(self._now())
         self._interlock.stop(level)
 
     def clear_fault(self, token: str) -> None:

@@ -172,8 +172,9 @@ class GymDriver(Driver):
         self._reset(None) if self._over else self._step(wanted)
 
     def arm(self) -> None:
-        """Raises FaultLatched."""
+        """Forgets what was commanded before. Raises FaultLatched."""
         self._require_connection()
+        self._wanted = None
         self._interlock.arm()
 
     def stop(self, level: Stop) -> None:

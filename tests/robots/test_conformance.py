@@ -156,8 +156,19 @@ def test_an_emergency_stop_is_latched_until_an_operator_clears_it(armed):
     armed.step(armed.action())
 
 
-def test_hold_stays_armed(armed):
-    armed.driver.stop(Stop.HOLD)
+def test_hold_stays_armed_for_as_long_as_it_is_said_again(armed):
+    tick, hold_for = itertools.count(), 1.5 * armed.spec.damp_after
+    period = round(armed.spec.inner_hz / armed.spec.control_hz)
+    deadline = time.monotonic() + hold_for
+
+    def held():
+        n = next(tick)
+        if n % period == 0 or armed.real_time:
+            armed.driver.stop(Stop.HOLD)
+        assert armed.driver.health().mode == Mode.ARMED
+        return time.monotonic() > deadline if armed.real_time else n > hold_for * armed.spec.inner_hz
+
+    armed.wait(held, 10 * hold_for)
     assert not armed.step(armed.action()).clip & Clip.DISARMED
 
 
@@ -170,6 +181,21 @@ def test_after_a_reconnect_it_is_disarmed(armed):
     armed.driver.connect()
     assert armed.driver.health().mode == Mode.DISARMED
     assert armed.spec.signals.contains(armed.driver.read().values)
+
+
+def test_a_command_from_before_a_reconnect_is_forgotten(armed):
+    if armed.real_time:
+        return  # a body parks and ends
+    armed.step(armed.action())
+    armed.driver.command(armed.action())
+    armed.driver.disconnect()
+    armed.driver.connect()
+    armed.driver.arm()
+    before = armed.driver.read().values
+    armed.driver.tick()
+    after = armed.driver.read().values
+    for name in set(before) & {"observation", "setpoint", "position"}:
+        assert np.allclose(before[name], after[name], atol=1e-3), name
 
 
 def test_a_command_expires(armed):
