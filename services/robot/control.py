@@ -73,7 +73,8 @@ class Control:
         self._explorer, self._keys, self._deadline, self._now = explorer, tuple(keys), deadline, now
         space = body.spec.action_space
         self._nothing = np.zeros(space.shape, space.dtype)
-        self._orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[tuple[Order, int]] = queue.SimpleQueue()
+        self._estops = 0
         self.stopping = threading.Event()
         self._paused = ""
         self._stream = b""
@@ -126,13 +127,14 @@ class Control:
         """Take an order; what must not wait for the loop is done at once, the rest in the next period."""
         match order.order:
             case "estop":
+                self._estops += 1
                 self._body.stop(Stop.ESTOP)
                 self._node.order_done(order.number, True, "stopped; look at the robot, then clear the fault")
             case "stop":
                 self.stopping.set()
                 self._node.order_done(order.number, True, "stopping")
             case _:
-                self._orders.put(order)
+                self._orders.put((order, self._estops))
 
     def finish(self) -> None:
         """Close the episode and bring the robot to rest: hold, park, let go."""
@@ -142,8 +144,10 @@ class Control:
 
     def _obey(self) -> None:
         while not self._orders.empty():
-            order = self._orders.get()
+            order, estops = self._orders.get()
             try:
+                if order.order not in ("pause", "disarm") and estops != self._estops:
+                    raise ValueError(f"{order.order}: overtaken by an emergency stop")
                 self._node.order_done(order.number, True, self._carry_out(order))
             except (RobotError, ValueError) as error:
                 self._node.order_done(order.number, False, str(error))

@@ -356,6 +356,20 @@ def test_an_emergency_stop_does_not_wait_for_the_loop_latches_and_needs_the_oper
         assert stage.body.mode == mode
 
 
+def test_an_emergency_stop_overtakes_what_was_ordered_before_it():
+    stage = Stage()
+    stage.order("estop")
+    for order in ("clear_fault", "arm", "pause"):
+        stage.order(order, "ann")
+    stage.order("estop")
+    stage.run()
+    assert stage.body.mode == Mode.FAULT
+    assert [ok for _, ok, _ in stage.desk.done[-3:]] == [False, False, True]
+    stage.order("clear_fault", "ann")
+    stage.run()
+    assert stage.body.mode == Mode.DISARMED and stage.desk.state == "paused"
+
+
 def test_a_reward_that_is_no_number_is_not_recorded():
     stage = Stage()
     stage.policy.says = .5
