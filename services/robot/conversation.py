@@ -45,6 +45,7 @@ class Conversation:
         self._plans: deque[tuple[ActReply, int]] = deque(maxlen=PLANS)
         self._answered: int | None = None
         self._refused = self._repeated = -1
+        self._episode = 0
         self.weights_seen = False
 
     def begin(self, stream: bytes) -> None:
@@ -56,6 +57,8 @@ class Conversation:
     def ask(self, tick: int, arrays: Mapping[str, np.ndarray], time: int) -> ActRequest:
         """The question about this tick. `arrays`: the model's observation keys, `prev_action` and `is_first`, one step;
         `time`: when it was seen."""
+        if arrays["is_first"]:
+            self._episode = tick
         self._seen.append(_Seen(tick, time, arrays))
         missed = len(self._seen) if self._answered is None else tick - self._answered
         return self._request(missed)
@@ -75,10 +78,10 @@ class Conversation:
         return None
 
     def decision(self, tick: int) -> Decision | None:
-        """The entry for this tick of the newest answer that has one."""
+        """The entry for this tick of the newest answer that has one. No plan reaches into the next episode."""
         for reply, time in sorted(self._plans, key=lambda plan: plan[0].step, reverse=True):
             actions = reply.arrays["actions"]
-            if 0 <= tick - reply.step < len(actions):
+            if self._episode <= reply.step <= tick < reply.step + len(actions):
                 return Decision(actions[tick - reply.step], reply.weights_version, time)
         return None
 

@@ -16,15 +16,28 @@ def talk(keep=4, space=BOX):
     return conversation
 
 
-def ask(conversation, tick):
+def ask(conversation, tick, first=False):
     arrays = {"tilt": np.full(3, tick, np.float32), "prev_action": np.zeros(2, np.float32),
-              "is_first": np.bool_(tick == 0)}
+              "is_first": np.bool_(first or tick == 0)}
     return conversation.ask(tick, arrays, time=1000 * tick)
 
 
 def reply(step, horizon=1, version=7):
     actions = np.arange(step, step + horizon, dtype=np.float32)[:, None] * np.ones(2, np.float32)
     return ActReply(step, version, {"actions": actions})
+
+
+def test_a_plan_ends_with_its_episode_also_where_it_arrives_later():
+    conversation = talk()
+    ask(conversation, 0)
+    conversation.on_message(reply(0, horizon=8))
+    ask(conversation, 1)
+    assert conversation.decision(1).action.tolist() == [1, 1]
+    ask(conversation, 2, first=True)
+    conversation.on_message(reply(1, horizon=8))
+    assert conversation.decision(2) is None
+    conversation.on_message(reply(2))
+    assert conversation.decision(2).observed == 2000
 
 
 def test_while_nothing_is_missed_one_observation_is_sent():
