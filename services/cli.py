@@ -206,12 +206,14 @@ def replay_verify(run: RunName = "", home: Home = Path("runs")) -> None:
 
 
 @keys_app.command("new")
-def keys_new(name: Annotated[str, typer.Argument(help="Whose: a robot's name, or a person's.")],
+def keys_new(name: Annotated[str, typer.Argument(help="Whose: server, a robot's name, or a person's.")],
              folder: Annotated[Path, typer.Option("--folder")] = Path("keys")) -> None:
     """Make a pair of keys and let its owner in."""
-    from services.wire.security import new_keys
+    from services.wire.security import SERVER, new_keys
 
-    typer.echo(f"{new_keys(name, folder)}: secret, take it and {folder}/server.key to where {name} runs")
+    told = ("the services' own secret: it stays on their machine, network.keys names it" if name == SERVER
+            else f"secret, take it and {folder}/server.key to where {name} runs")
+    typer.echo(f"{new_keys(name, folder)}: {told}")
 
 
 def parse_duration(text: str) -> float:

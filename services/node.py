@@ -88,6 +88,7 @@ class Node:
         self._clock = ClockOffset()
         self._heard = self._greeted = -math.inf
         self._said: tuple[str, dict[str, str]] | None = None
+        self._trouble = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"node-{name}", daemon=True)
 
@@ -163,6 +164,8 @@ class Node:
     def _report(self, client: sockets.Client, publisher: sockets.Publisher | None) -> None:
         now, state = time.monotonic(), self.state
         lost = now - self._heard > SILENCE and now - self._greeted > SILENCE
+        if lost and math.isfinite(self._greeted):
+            self._complain(client.trouble)
         if lost or self._said != (self.schema, self.addresses):
             self._greet(client)
         detail = self.detail or (self._exporter.trouble if state in WELL else "")
@@ -171,6 +174,12 @@ class Node:
         if publisher:
             publisher.send(Telemetry(self.kind, self.name, self.boot, time.monotonic_ns(), self.metrics.values(),
                                      self.metrics.histograms()))
+
+    def _complain(self, trouble: str) -> None:
+        """Tell once why the coordinator is not reached, such as keys that it does not accept."""
+        if trouble and trouble != self._trouble:
+            log.warning("%s: %s", self.name, trouble)
+        self._trouble = trouble
 
     def _greet(self, client: sockets.Client) -> None:
         self._greeted = time.monotonic()

@@ -69,8 +69,9 @@ class Roster:
 
     def _objection(self, hello: Hello, user: str, now: float) -> Refused | None:
         if not _may_speak(user, hello):
-            return Refused("identity", f"the key of {user} may not speak as {hello.kind} {hello.name}; start it with "
-                                       f"--name {user}, or give it keys of its own")
+            return Refused("identity", f"the key of {user} may not speak as {hello.kind} {hello.name}; it needs "
+                                       + (f"its own (`daydreamer keys new {hello.name}`)" if hello.kind == "robot"
+                                          else f"{SERVER}.key_secret, the services' own"))
         if hello.run not in ("", self.run):
             return Refused("run", f"{hello.name} belongs to run {hello.run}, here runs {self.run}; start it with the "
                                   f"configuration of {self.run}, or connect it elsewhere")

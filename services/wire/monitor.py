@@ -60,7 +60,7 @@ class Link:
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return f"our keys ({self._keys}) are not allowed there; copy {self._keys}.key into the service's keys/allowed"
         if not self._keys:
-            return "the service wants keys; make them there (`daydreamer keys new NAME`) and set network.keys"
+            return "the service wants keys; make them there (`daydreamer keys new NAME`), name them with network.keys or --keys"
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             return "the service runs without keys; set its network.keys, or leave ours empty"
         return "the service did not accept our keys; server.key beside them must be that service's own"

@@ -133,6 +133,7 @@ def test_keys_are_made_once_and_never_shown(daydreamer, tmp_path):
     assert (tmp_path / "a1-kitchen.key_secret").stat().st_mode & 0o77 == 0
     code, _, complaint = daydreamer("keys", "new", "a1-kitchen", "--folder", tmp_path)
     assert code == 2 and "exists" in complaint
+    assert "stays on their machine" in daydreamer("keys", "new", "server", "--folder", tmp_path / "other")[1]
 
 
 def test_training_in_lockstep_stops_on_demand_and_goes_on_where_it_was(tmp_path):

@@ -19,6 +19,7 @@ from services.wire.messages import (
     Telemetry,
     Welcome,
 )
+from services.wire.security import SERVER, Security, new_keys
 
 
 class Coordinator:
@@ -138,3 +139,16 @@ def test_leaving_reports_the_last_state_and_counts(played):
         until(lambda: (report := played.telemetry.receive(.1)) and report.message.values.get("replay_steps") == 42,
               "the last report")
         assert until(lambda: (beat := played.hear(Heartbeat)).state == "stopped" and beat, "the last word")
+
+
+def test_who_is_not_heard_says_why_once(monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr("services.node.SILENCE", 0.2)
+    new_keys("ann", tmp_path)
+    guarded = Security.load(tmp_path / f"{SERVER}.key_secret")
+    with zmq.Context() as context, zmq.Context() as ours:
+        server = sockets.Server(context, "tcp://127.0.0.1:0", limit=LIMITS["control"], security=guarded)
+        with Node("robot", "robot-0", config(), ours, control=server.address):
+            until(lambda: "robot-0: " in caplog.text, "a complaint")
+            until(lambda: "wants keys" in caplog.text, "the reason")
+        server.close()
+    assert caplog.text.count("wants keys") == 1

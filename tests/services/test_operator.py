@@ -6,11 +6,14 @@ import sys
 import threading
 
 import pytest
+from coordinated import coordinator
+from coordinated import run_folder as folder_of
 
 from services import cli, run_folder
 from services import config as configs
 from services.console.operator import Operator, OperatorError, control_address
 from services.coordinator.service import CoordinatorService
+from services.wire.security import new_keys
 
 
 @pytest.fixture
@@ -70,8 +73,22 @@ def test_a_run_that_is_starting_says_so(tmp_path, monkeypatch, capsys):
 
 
 def test_a_coordinator_that_does_not_answer_is_told_with_its_address():
-    with Operator("tcp://127.0.0.1:9") as operator, pytest.raises(OperatorError, match=r"tcp://127.0.0.1:9: no answer"):
+    with Operator("tcp://127.0.0.1:9") as operator, pytest.raises(OperatorError, match=r"tcp://127.0.0.1:9: .* running"):
         operator.status(patience=0.1)
+
+
+def test_a_coordinator_that_wants_keys_says_so(tmp_path):
+    own, stranger = new_keys("server", tmp_path / "here"), new_keys("ann", tmp_path / "elsewhere")
+    config = configs.from_mapping({"name": "demo", "robot": {"driver": "gym", "task": "env"},
+                                   "network": {"port": 0, "keys": str(own)}})
+    (tmp_path / "elsewhere" / "server.key").write_bytes((tmp_path / "here" / "server.key").read_bytes())
+    with coordinator(config, folder_of(tmp_path)) as service:
+        control = service.addresses["control"]
+        for keys, told in (("", "wants keys"), (str(stranger), r"keys \(ann\) are not allowed")):
+            with Operator(control, keys) as operator, pytest.raises(OperatorError, match=told):
+                operator.status()
+        with Operator(control, str(new_keys("ann", tmp_path / "here"))) as operator:
+            assert operator.status().run == "demo"
 
 
 @pytest.mark.parametrize(("given", "address"), [
