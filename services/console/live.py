@@ -124,7 +124,8 @@ def _table(left: Mapping[str, int], right: Mapping[str, int]) -> Table:
 
 
 def _state(service: ServiceStatus) -> str:
-    return "dead" if service.alive == "dead" else service.state
+    """Who said that it ends is not missed afterwards."""
+    return "dead" if service.alive == "dead" and service.state != "stopped" else service.state
 
 
 def _colour(service: ServiceStatus) -> str:

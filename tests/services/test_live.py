@@ -76,6 +76,11 @@ def test_a_service_in_trouble_says_why():
     assert "learner dead" in live.line(faulty)
 
 
+def test_who_said_that_it_ends_is_not_called_dead_when_it_is_silent():
+    left = replace(STATUS, robots=[replace(ROBOT, state="stopped", alive="dead")])
+    assert "a1_walk-0 stopped" in live.line(left) and "dead" not in _drawn(left)
+
+
 def test_a_service_that_runs_and_has_something_to_tell_is_worth_a_look():
     told = replace(STATUS, services=[_service("learner", detail="no metrics: the port is taken")])
     assert "running   no metrics: the port is taken" in _drawn(told)
