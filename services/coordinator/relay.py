@@ -25,7 +25,8 @@ class _Wish:
 
 
 class Relay:
-    """Orders under way. `first_number` must be above every number ever used; the wall clock will do."""
+    """Orders under way. No number near `first_number` may have been used before, because a robot takes an order with a
+    number that it knows for a repetition: a large random one will do, a clock that can be set back will not."""
 
     def __init__(self, first_number: int) -> None:
         self._number = first_number

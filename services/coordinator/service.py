@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 import threading
 import time
 from collections import Counter
@@ -62,7 +63,7 @@ class CoordinatorService:
         self._config, self._folder = config, folder
         self._stopping = False
         self._roster = Roster(config.name)
-        self._relay = Relay(first_number=time.time_ns() // 1_000_000)
+        self._relay = Relay(first_number=secrets.randbits(48))
         self._arming = Arming()
         self._metrics = Metrics("coordinator", "coordinator")
         self._due: dict[str, float] = {}
@@ -116,7 +117,8 @@ class CoordinatorService:
 
     def _note(self, now: float) -> None:
         self._ledger.tick(now)
-        lives = Counter(self._roster.alive(name, now) for name in self._roster.members)
+        here = [name for name, member in self._roster.members.items() if member.state != "stopped"]
+        lives = Counter(self._roster.alive(name, now) for name in here)
         for life in Life:
             self._metrics.gauge("coordinator_members", lives[life], life)
         self._metrics.state("stopping" if self._stopping else "running")
@@ -133,6 +135,8 @@ class CoordinatorService:
                 self._on_hello(hello, peer, user, now)
             case Heartbeat() as beat:
                 known = self._roster.heartbeat(beat, peer, user, now)
+                if known and beat.state == "fault" and beat.name not in self._ledger.paused:
+                    self._pause([beat.name], "a fault")
                 addresses = self._addresses() if known else {}
                 self._control.send(peer, HeartbeatReply(beat.time, time.monotonic_ns(), known, addresses))
             case OrderDone() as done:
@@ -184,12 +188,19 @@ class CoordinatorService:
 
         Who cleared a fault has looked at the robot, and lets it move with `resume`, not by the way.
         """
-        if ask.command in ("pause", "clear_fault"):
-            self._ledger.paused |= dict.fromkeys(robots, ask.token or "an operator")
+        if ask.command in ("pause", "estop", "clear_fault"):
+            self._pause(robots, ask.token or "an operator")
         elif ask.command == "resume":
             self._ledger.paused = {name: who for name, who in self._ledger.paused.items() if name not in robots}
+            self._due["save"] = 0.0
         elif ask.command == "stop" and not ask.robot:
             self._stopping = True
+
+    def _pause(self, robots: list[str], who: str) -> None:
+        """Arm these robots no more until `resume`. What latched a fault may start anew and forget it; this stays, on the
+        disk with the next look at what is due."""
+        self._ledger.paused |= dict.fromkeys(robots, who)
+        self._due["save"] = 0.0
 
     def _arm(self, now: float) -> None:
         for name in self._roster.of_kind("robot"):

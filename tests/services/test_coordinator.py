@@ -100,6 +100,36 @@ def test_a_robot_that_starts_anew_stays_paused_and_is_not_armed(here):
         assert (order.order, order.token) == ("pause", "ann")
 
 
+@pytest.mark.parametrize("by", ["operator", "robot"])
+def test_a_robot_that_starts_anew_after_a_fault_is_not_armed(folder, by):
+    with coordinator(config(), folder) as here, client(here.addresses["control"]) as robot, \
+            client(here.addresses["control"]) as operator:
+        ask(robot, hello(), Welcome)
+        if by == "operator":
+            operator.send(Ask("estop", "", "ann"))
+            robot.send(OrderDone(hear(robot, Order).number, True))
+            hear(operator, Answer)
+        else:
+            ask(robot, beat(state="fault"), HeartbeatReply)
+        kept = folder.path / "coordinator.json"
+        until(lambda: kept.exists() and "robot-0" in json.loads(kept.read_text())["paused"], "the note on the disk")
+    with coordinator(config(), folder) as here, client(here.addresses["control"]) as again:
+        ask(again, hello(boot=b"c" * 16), Welcome)
+        again.send(beat(boot=b"c" * 16))
+        assert {hear(again, Order).order for _ in range(4)} == {"pause"}
+
+
+def test_an_order_of_a_new_coordinator_is_never_taken_for_one_of_the_last(folder, monkeypatch):
+    monkeypatch.setattr("time.time_ns", lambda: 1_000_000_000)  # a clock that was set back
+    numbers = []
+    for _ in range(2):
+        with coordinator(config(), folder) as here, client(here.addresses["control"]) as robot:
+            ask(robot, hello(), Welcome)
+            robot.send(beat())
+            numbers.append(hear(robot, Order).number)
+    assert numbers[0] != numbers[1]
+
+
 def test_clearing_a_fault_needs_a_name_and_leaves_the_robot_paused(here):
     with client(here.addresses["control"]) as robot, client(here.addresses["control"]) as operator:
         ask(robot, hello(), Welcome)
