@@ -51,7 +51,7 @@ from robots.driver import (
     Stop,
 )
 from robots.registry import make_driver
-from robots.safety import Gate
+from robots.safety import ESTOPPED, Gate
 from robots.shared_memory import Region
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,8 @@ class Body(Driver):
         self._control: int | None = None
         self._orders = itertools.count(time.monotonic_ns())
         self._gate = Gate(self.spec.action_space, self.spec.noop)
-        self._commanded = self._estopped = False
+        self._commanded = False
+        self._latched = ""  # the fault that no operator has cleared yet; it outlives the body
 
     @property
     def pid(self) -> int:
@@ -100,11 +101,13 @@ class Body(Driver):
         if self._region is not None and not self._lost():
             return
         deadline = time.monotonic() + timeout
+        if self._region is not None:
+            self._last_report()  # it may have died of what it reported
         self._region = None
         self._take_control()
         try:
             self._region = self._attach(deadline)
-            if self._estopped:
+            if self._latched:
                 self.stop(Stop.ESTOP)
             self._ask("attach")
         except BaseException:
@@ -158,7 +161,8 @@ class Body(Driver):
 
     def stop(self, level: Stop) -> None:
         """One store into shared memory: works from any thread, whatever the others do."""
-        self._estopped |= level == Stop.ESTOP
+        if level == Stop.ESTOP:
+            self._latched = self._latched or ESTOPPED
         self._commanded = False
         if (region := self._region) is not None:
             region.words[STOPS + level] = time.monotonic_ns()
@@ -166,22 +170,31 @@ class Body(Driver):
     def clear_fault(self, token: str) -> None:
         """Waits for the body's answer."""
         self._living()
-        before, self._estopped = self._estopped, False
+        before, self._latched = self._latched, ""
         try:
             self._ask("clear_fault", token=token)
         except RobotError:
-            self._estopped |= before
+            self._latched = self._latched or before
             raise
 
     def health(self) -> Health:
         """Up to a tenth of a second old, but for the mode and the fault. A lost body shows as a fault of the link."""
         if self._region is None:
             return Health(Mode.DISARMED)
-        age, fields = _silence(self._region), json.loads(self._region.boxes["health"].read()[1])
+        age, fields = _silence(self._region), self._last_report()
         if self._lost():
             fields |= {"mode": Mode.DISARMED, "fault": "the body process does not answer"}
         return Health(Mode(fields["mode"]), fields["fault"], max(age, fields["link_age"]), fields["ticks"],
                       fields["overruns"], fields["gauges"])
+
+    def _last_report(self) -> dict[str, Any]:
+        """What the body said last of how it is. Its fault is remembered: the first one, because it names the cause."""
+        fields = json.loads(self._region.boxes["health"].read()[1])
+        if fields["mode"] == Mode.FAULT:
+            if self._latched in ("", ESTOPPED):
+                self._latched = fields["fault"]
+            fields["fault"] = self._latched
+        return fields
 
     def _take_control(self) -> None:
         if self._control is None:

@@ -21,6 +21,8 @@ from gymnasium import spaces
 
 from robots.driver import Applied, Clip, CommandRejected, FaultLatched, Mode, Stop
 
+ESTOPPED = "emergency stop"  # the fault that an e-stop latches
+
 
 class Gate:
     """Admits commands. What is not finite is replaced by the action before it, so the robot goes on holding it."""
@@ -196,7 +198,7 @@ class Interlock:
     def stop(self, level: Stop) -> None:
         """HOLD leaves the mode alone, DAMP disarms, ESTOP latches."""
         if level == Stop.ESTOP:
-            self.trip("emergency stop")
+            self.trip(ESTOPPED)
         elif level == Stop.DAMP:
             with self._lock:
                 self.mode = Mode.FAULT if self.mode == Mode.FAULT else Mode.DISARMED

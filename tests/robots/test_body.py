@@ -318,6 +318,35 @@ def test_an_emergency_stop_outlives_the_body(body):
     body.arm()
 
 
+def test_a_fault_outlives_the_body_with_its_cause_until_an_operator_clears_it(name, monkeypatch, tmp_path):
+    (tmp_path / "hot_robot.py").write_text(textwrap.dedent("""
+        from robots.gym import GymDriver
+        class Hot(GymDriver):
+            def arm(self):
+                super().arm()
+                self._interlock.trip("motor 3 is hot")
+    """))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    body = Body(name, "hot_robot:Hot", {"id": "CartPole-v1"})
+
+    def die():
+        os.kill(body.pid, signal.SIGKILL)
+        time.sleep(0.3)
+        body.connect()
+
+    body.connect()
+    body.arm()
+    die()  # before anybody asked how it is
+    wait_until(lambda: body.health().mode == Mode.FAULT)
+    assert body.health().fault == "motor 3 is hot"
+    with pytest.raises(FaultLatched):
+        body.arm()
+    body.clear_fault("Ada")
+    die()
+    assert (body.health().mode, body.health().fault) == (Mode.DISARMED, "")
+    body.disconnect()
+
+
 def test_a_living_body_of_other_settings_is_parked_and_replaced(name):
     first = Body(name, "gym", {"id": "CartPole-v1"})
     first.connect()
