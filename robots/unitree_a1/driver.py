@@ -100,7 +100,7 @@ class A1Driver(Driver):
         self._filter = LowPass(options.filter_hz, control_hz)
         self._estimator = VelocityEstimator()
         self._interlock = Interlock()
-        self._watchdog = Watchdog(self.spec.command_ttl, self.spec.damp_after)
+        self._commands, self._states = (Watchdog(self.spec.command_ttl, self.spec.damp_after) for _ in range(2))
         self._line_ticks = round(INNER_HZ / control_hz)
         self._connected = self._hold_wanted = False
         self._ticks, self._speed, self._clip = 0, 0.0, Clip.NONE
@@ -159,10 +159,10 @@ class A1Driver(Driver):
         if self._interlock.mode != Mode.ARMED:
             return _with(Gate(self.spec.action_space).admit(action), Clip.DISARMED)
         self._obey_hold()
-        if self._watchdog.trust(self.link.now()) != Trust.FRESH:
+        if self._trust() != Trust.FRESH:
             self._settle()
         applied = self._gate.admit(action)
-        self._watchdog.feed(self.link.now())
+        self._commands.feed(self.link.now())
         self._draw_line(self._filter(anatomy.to_angles(applied.action)))
         met, self._clip = self._clip, Clip.NONE
         return _with(applied, met)
@@ -173,9 +173,9 @@ class A1Driver(Driver):
         if self._interlock.mode != Mode.ARMED:
             return self._advance(self._damping())
         self._obey_hold()
-        trust = self._watchdog.trust(self.link.now())
+        trust = self._trust()
         if trust == Trust.DAMP:
-            log.warning("no command for %.1f s: damped and disarmed", self.spec.damp_after)
+            log.warning("no command, or no state, for %.1f s: damped and disarmed", self.spec.damp_after)
             self._interlock.stop(Stop.DAMP)
             return self._advance(self._damping())
         if trust == Trust.HOLD and self._line_left:
@@ -191,7 +191,7 @@ class A1Driver(Driver):
             raise StaleState(f"the newest state is {self._link_age():.2f} s old; is the robot on?")
         self._follow_pose()
         self._settle()
-        self._watchdog.feed(self.link.now())
+        self._commands.feed(self.link.now())
         self._hold_wanted, self._clip = False, Clip.NONE
         self._interlock.arm()
 
@@ -227,24 +227,30 @@ class A1Driver(Driver):
         self._ticks += 1
 
     def _see(self, state: LowState) -> None:
-        """Take a state in; every few milliseconds also the estimates and the checks that need no more."""
+        """Take a state in and check it; every few milliseconds also the estimates, and the checks that need no more."""
         self._state = state
+        self._states.feed(state.time)
+        if np.abs(state.tau).max() > TORQUE_TRIP:
+            self._interlock.trip(f"a motor passed {TORQUE_TRIP:g} N m")
         self._felt += state.acceleration
         if self._ticks % ESTIMATE_EVERY == 0:
             felt, self._felt = self._felt / ESTIMATE_EVERY, np.zeros(3)
             self._up = up(state.quaternion)
-            if self._check(state, felt):
+            if self._is_finite(state, felt):
                 self._estimator.update(ESTIMATE_EVERY / INNER_HZ, state.q, state.dq, self._up, state.gyro, felt,
                                        state.foot_force)
 
-    def _check(self, state: LowState, felt: np.ndarray) -> bool:
-        """Whether everything is finite; an estimate made of anything else would never be finite again."""
+    def _is_finite(self, state: LowState, felt: np.ndarray) -> bool:
+        """Anything else is a fault, and an estimate made of it would never be finite again."""
         finite = math.isfinite(sum(float(value.sum()) for value in (*state[1:], felt)))
         if not finite:
             self._interlock.trip("the robot's state is not finite; check its sensors")
-        elif np.abs(state.tau).max() > TORQUE_TRIP:
-            self._interlock.trip(f"a motor passed {TORQUE_TRIP:g} N m")
         return finite
+
+    def _trust(self) -> Trust:
+        """As far as both the commands and the robot's own states are fresh."""
+        now = self.link.now()
+        return max(self._commands.trust(now), self._states.trust(now))
 
     def _following(self, target: np.ndarray) -> LowCommand:
         setpoint, clip = self._limits.advance(target, self._state.q)
@@ -273,7 +279,7 @@ class A1Driver(Driver):
     def _obey_hold(self) -> None:
         if self._hold_wanted:
             self._hold_wanted = False
-            self._watchdog.feed(self.link.now())
+            self._commands.feed(self.link.now())
             self._settle()
 
     def _draw_line(self, end: np.ndarray, ticks: int | None = None) -> None:

@@ -97,6 +97,17 @@ def test_without_commands_it_holds_then_damps(standing):
     assert standing.command(STAND).clip & Clip.DISARMED
 
 
+def test_without_states_it_holds_then_damps_whatever_is_commanded(standing):
+    last(periods(standing, 20, STAND))
+    state, exchange = standing._state, standing.link.exchange
+    standing.link.exchange = lambda command: (exchange(command), state)[1]
+    values = list(periods(standing, 18, -STAND))
+    assert standing.health().mode == Mode.ARMED
+    assert np.allclose(values[5]["setpoint"], values[-1]["setpoint"], atol=1e-3)
+    last(periods(standing, 4, -STAND))
+    assert standing.health().mode == Mode.DISARMED
+
+
 def test_hold_freezes_a_motion_until_the_next_command(standing):
     standing.command(np.ones(12))
     for _ in range(25):
@@ -176,8 +187,7 @@ def test_a_state_that_is_not_finite_ends_in_a_fault_that_damps(standing):
 
 
 def test_a_motor_beyond_its_trip_ends_in_a_fault(standing):
-    exchange = standing.link.exchange
-    standing.link.exchange = lambda command: exchange(command)._replace(tau=np.full(12, 43.0))
+    glitch(standing, tau=np.full(12, 43.0))  # for a single millisecond
     last(periods(standing, 1, STAND))
     assert "42 N m" in standing.health().fault
 
