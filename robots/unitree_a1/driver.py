@@ -126,10 +126,9 @@ class A1Driver(Driver):
         if not self._connected:
             return
         try:
-            if self._can_park():
-                self._park()
+            self._park()
             self._interlock.stop(Stop.DAMP)
-            self._advance_for(SINK_SECONDS, self._damping)
+            self._advance_for(SINK_SECONDS, self._damping, lambda: True)
         except RobotError as error:
             log.warning("parking ended early: %s", error)
         self._interlock.stop(Stop.DAMP)
@@ -298,14 +297,15 @@ class A1Driver(Driver):
         return self._interlock.mode == Mode.ARMED and upright and self._link_age() <= STALE
 
     def _park(self) -> None:
+        """Does nothing where it is not safe to fold the legs."""
         self._draw_line(anatomy.FOLDED, ticks=round(FOLD_SECONDS * INNER_HZ))
-        self._advance_for(FOLD_SECONDS, lambda: self._following(self._next_on_line()), only=Mode.ARMED)
+        self._advance_for(FOLD_SECONDS, lambda: self._following(self._next_on_line()), self._can_park)
 
-    def _advance_for(self, seconds: float, choose: Callable[[], LowCommand], only: Mode | None = None) -> None:
-        """Advance at the owner's pace, as long as the mode is `only`."""
+    def _advance_for(self, seconds: float, choose: Callable[[], LowCommand], safe: Callable[[], bool]) -> None:
+        """Advance at the owner's pace, as long as it is safe."""
         start = time.monotonic()
         for tick in range(round(seconds * INNER_HZ)):
-            if only is not None and self._interlock.mode != only:
+            if not safe():
                 return
             self._advance(choose())
             ahead = tick / INNER_HZ / self._speed - (time.monotonic() - start) if self._speed else 0.0

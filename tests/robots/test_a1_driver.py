@@ -234,6 +234,24 @@ def test_an_emergency_stop_while_parking_damps_at_once():
     assert driver.health().mode == Mode.FAULT
 
 
+@pytest.mark.parametrize("event", ["silent", "fallen"])
+def test_parking_ends_damped_where_it_is_no_longer_safe(standing, event):
+    last(periods(standing, 10, STAND))
+    ticks, state, gains, exchange = [0], standing._state, [], standing.link.exchange
+
+    def from_500_on(command):
+        ticks[0] += 1
+        gains.append(command.kp.max())
+        new = exchange(command)
+        if ticks[0] < 500:
+            return new
+        return state if event == "silent" else new._replace(quaternion=np.array([0.0, 1, 0, 0]))
+
+    standing.link.exchange = from_500_on
+    standing.disconnect()
+    assert gains[400] == 80 and max(gains[620:]) == 0
+
+
 def test_a_robot_on_its_back_is_not_folded():
     driver = A1Driver(A1Options(pose="back"))
     driver.connect()
