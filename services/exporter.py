@@ -1,8 +1,8 @@
 """Shows the metrics of one process to Prometheus, over HTTP, and says which process of a run has which port.
 
-With `network.metrics` set, the processes of a run have consecutive ports from there on, in the order coordinator, replay,
-policy, learner, supervisor (which is `daydreamer run` itself), then robot 0, robot 1 and so on. A robot that joined from
-another computer has the same port there as it would have here.
+With `network.metrics` set, the processes of a run have consecutive ports from there on, in the order coordinator,
+replay, policy, learner, supervisor (which is `daydreamer run` itself), then robot 0, robot 1 and so on. A robot that
+joined from another computer has the same port there as it would have here.
 
 Metrics are for looking on: a port that cannot be had is said and tried again, and stops nobody.
 """

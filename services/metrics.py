@@ -69,7 +69,8 @@ METRICS = {m.name: m for m in (
     Declared("robot_inner_overruns", "gauge", "Late periods of the body's inner loop since the body started."),
     Declared("robot_body", "gauge", "Health of the body by name of the reading, in base units.", "reading"),
     Declared("state", "gauge", "1 for the state that a process is in, 0 for the others.", "state"),
-    Declared("coordinator_members", "gauge", "Services and robots that ever said Hello, by whether they live.", "alive"),
+    Declared("coordinator_members", "gauge", "Services and robots that have not left in order, by whether they live.",
+             "alive"),
     Declared("clock_offset_seconds", "gauge", "The coordinator's monotonic clock minus this one's."),
     Declared("control_round_trip_seconds", "histogram", "From a heartbeat to its answer.", buckets=ANSWER),
     Declared("bad_frames_total", "counter", "Messages that were not ours or not well formed, by port.", "port"),
@@ -201,7 +202,9 @@ def _cumulative(counts: dict[int, int], bounds: list[float]) -> tuple[list[tuple
     """Prometheus buckets (upper bound, values up to it) and the sum of all values, both within two per cent.
 
     A bucket of ours that a bound lies in counts as below it, so that 2 is among the values up to 2."""
-    buckets = [(f"{bound:.6g}", float(sum(n for bucket, n in counts.items() if bucket <= bucket_of(bound))))
-               for bound in bounds]
+    buckets = []
+    for bound in bounds:
+        highest = bucket_of(bound)
+        buckets.append((f"{bound:.6g}", float(sum(n for bucket, n in counts.items() if bucket <= highest))))
     total = sum(middle(bucket) * n for bucket, n in counts.items())
     return [*buckets, ("+Inf", float(sum(counts.values())))], total

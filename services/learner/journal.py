@@ -34,10 +34,9 @@ class Journal:
         self.saved = 0  # checkpoints written
 
     def metrics(self, updates: int, learner: Mapping[str, float], agent: Mapping[str, float]) -> None:
-        """One line of figures after `updates` updates: of the learner's progress, and of the agent's newest update. NaN and
-        infinity are left out: JSON has no words for them."""
-        finite = [{name: value for name, value in values.items() if math.isfinite(value)} for values in (learner, agent)]
-        self._submit(self._metrics, time.time(), updates, *finite)
+        """One line of figures after `updates` updates: of the learner's progress, and of the agent's newest update. NaN
+        and infinity are left out: JSON has no words for them."""
+        self._submit(self._metrics, time.time(), updates, _finite(learner), _finite(agent))
 
     def checkpoint(self, tensors: Mapping[str, Tensor], counters: checkpoints.Counters) -> bool:
         """Save `tensors`, which must not change any more. False when the one before is still being written: then it counts."""
@@ -85,3 +84,7 @@ class Journal:
         for group, values in {"learner": learner, "agent": agent}.items():
             for name, value in values.items():
                 self._board.add_scalar(name if "/" in name else f"{group}/{name}", value, updates, walltime=now)
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -184,8 +184,9 @@ class LearnerService:
         self._node.count("learner_checkpoints_total", self._journal.saved - self._saved)
         self._saved = self._journal.saved
         if updates > self._logged:
-            self._journal.metrics(updates, {"steps": self._feed.inserted, "replayed": self._replayed, "train_ratio": achieved,
-                                            "updates_per_second": rate}, self._latest)
+            progress = {"steps": self._feed.inserted, "replayed": self._replayed, "train_ratio": achieved,
+                        "updates_per_second": rate}
+            self._journal.metrics(updates, progress, self._latest)
         self._logged, self._noted = updates, now
 
 

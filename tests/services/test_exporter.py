@@ -10,7 +10,6 @@ import sys
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 import zmq
@@ -36,7 +35,7 @@ def scrape(port: int) -> dict[tuple[str, str], float]:
     try:
         with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as page:
             families = list(text_string_to_metric_families(page.read().decode()))
-    except URLError:
+    except OSError:
         return {}
     return {(sample.name, " ".join(value for label, value in sample.labels.items() if label not in ("kind", "name"))):
             sample.value for family in families for sample in family.samples}
@@ -53,8 +52,8 @@ def test_a_coordinator_and_a_robot_in_processes_of_their_own_show_how_they_are(t
     metrics = first + len(PORTS)
     settings = ["--set", f"network.port={first}", "--set", f"network.metrics={metrics}"]
     with ExitStack() as stack:
-        for words in (["coordinator", CARTPOLE], ["replay", CARTPOLE], ["robot", CARTPOLE, "--connect", f"{HOST}:{first}"]):
-            command = [sys.executable, "-m", "services.cli", *words, "--home", tmp_path / words[0], *settings]
+        for kind, *options in (["coordinator"], ["replay"], ["robot", "--connect", f"{HOST}:{first}"]):
+            command = [sys.executable, "-m", "services.cli", kind, CARTPOLE, *options, "--home", tmp_path / kind, *settings]
             process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
             stack.callback(process.send_signal, signal.SIGTERM)
         until(lambda: scrape(metrics).get((PREFIX + "coordinator_members", "alive")) == 2, "both have come")
@@ -62,6 +61,10 @@ def test_a_coordinator_and_a_robot_in_processes_of_their_own_show_how_they_are(t
         until(lambda: scrape(metrics + 1).get((PREFIX + "replay_inserted_steps", ""), 0) > 3, "steps in the replay")
         until(lambda: scrape(metrics + 5).get((PREFIX + "robot_steps_total", ""), 0) > 3, "steps of robot 0")
         shown = scrape(metrics + 5)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+        until(lambda: sum(value for (name, _), value in scrape(metrics).items() if "coordinator_members" in name) == 1,
+              "the robot has left in order, and is not missed")
     assert shown[PREFIX + "state", "armed"] == 1 and shown[PREFIX + "state", "fault"] == 0
     assert shown[PREFIX + "robot_control_period_seconds_bucket", "+Inf"] > 3
     ours = {re.sub("_(bucket|count|sum|created)$", "", name) for name, _ in shown}

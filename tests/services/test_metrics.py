@@ -34,8 +34,8 @@ def test_control_periods_are_told_apart_around_the_period_of_the_robot():
     for seconds in (.05, .1, .1, .109, .3):
         metrics.observe("robot_control_period_seconds", seconds)
     assert buckets(metrics, "robot_control_period_seconds") == {
-        "0.05": 1, "0.08": 1, "0.09": 1, "0.095": 1, "0.098": 1, "0.102": 3, "0.105": 3, "0.11": 4, "0.12": 4, "0.15": 4,
-        "0.2": 4, "0.3": 5, "0.5": 5, "1": 5, "2": 5, "+Inf": 5}
+        "0.05": 1, "0.08": 1, "0.09": 1, "0.095": 1, "0.098": 1, "0.102": 3, "0.105": 3, "0.11": 4, "0.12": 4,
+        "0.15": 4, "0.2": 4, "0.3": 5, "0.5": 5, "1": 5, "2": 5, "+Inf": 5}
 
 
 def test_a_value_that_is_a_bound_counts_as_within_it():
