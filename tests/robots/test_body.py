@@ -285,6 +285,8 @@ def test_letting_go_of_a_body_that_just_died_is_no_error(name):
     os.kill(body.pid, signal.SIGKILL)
     body._child.wait()
     body.disconnect()
+    body.connect()
+    body.disconnect()
 
 
 def test_looking_for_the_owner_of_a_body_keeps_nobody_from_owning_it(name):
