@@ -49,7 +49,8 @@ class Link:
             self.up, self.trouble = True, ""
         elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
             if self.up or event == zmq.EVENT_CLOSED:
-                self.trouble = f"{self._address}: nobody listens there now; is the service running, are host and port right?"
+                self.trouble = (f"{self._address}: nobody listens there now; is the service running, are host and port "
+                                "right?")
             self.up = False
         else:
             self.up, self.trouble = False, f"{self._address}: {self._refusal(event)}"
@@ -58,9 +59,11 @@ class Link:
 
     def _refusal(self, event: int) -> str:
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            return f"our keys ({self._keys}) are not allowed there; copy {self._keys}.key into the service's keys/allowed"
+            return (f"our keys ({self._keys}) are not allowed there; copy {self._keys}.key into the service's "
+                    "keys/allowed")
         if not self._keys:
-            return "the service wants keys; make them there (`daydreamer keys new NAME`), name them with network.keys or --keys"
+            return ("the service wants keys; make them there (`daydreamer keys new NAME`), name them with network.keys "
+                    "or --keys")
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             return "the service runs without keys; set its network.keys, or leave ours empty"
         return "the service did not accept our keys; server.key beside them must be that service's own"
