@@ -2,7 +2,7 @@
 
 Both matter. A joint that gets a new target every period averages them out and hardly moves; and a sum of many small
 motions seldom turns a robot over. On its back, in two minutes, the A1 double is upright 2 % of the time with uniform
-actions held for 0.25 s, 24 % with these (arcsine distributed: densest at the ends of each joint's range) held for 0.6 s.
+actions held for 0.25 s, 24 % with these (arcsine distributed: densest at the ends of a joint's range) held for 0.6 s.
 """
 
 from __future__ import annotations

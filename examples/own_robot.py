@@ -1,7 +1,8 @@
 """A robot of your own: a cart on a rail that learns to stay in the middle.
 
-`python examples/own_robot.py` steps it at random. With `PYTHONPATH=examples`, a config has it as `driver: own_robot:Cart`
-and `task: centre`. For hardware, `measure` returns the robot's newest message and `drive` sends the next one to it.
+`python examples/own_robot.py` steps it at random. With `PYTHONPATH=examples`, a config has it as
+`driver: own_robot:Cart` and `task: centre`. For hardware, `measure` returns the robot's newest message and `drive`
+sends the next one to it.
 """
 
 from dataclasses import dataclass

@@ -120,8 +120,8 @@ class NetworkConfig:
         highest = 65536 - METERED
         _require(self, f"0, or from 1024 to {highest}", "metrics", when=lambda v: v == 0 or 1024 <= v <= highest)
         overlap = self.port and -METERED < self.metrics - self.port < len(PORTS)
-        _require(self, f"{METERED} ports from there on must leave out those from network.port on, {self.port}", "metrics",
-                 when=lambda v: not v or not overlap)
+        _require(self, f"{METERED} ports from there on must leave out those from network.port on, {self.port}",
+                 "metrics", when=lambda v: not v or not overlap)
 
     def addresses(self) -> dict[str, str]:
         """Port name -> address to bind, as `tcp://host:port`."""

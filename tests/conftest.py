@@ -1,5 +1,5 @@
-"""For every test: numerical libraries take one thread, in this process and in those it starts. With more, threads that wait
-for one another spin, and a busy machine with few cores comes to a standstill."""
+"""For every test: numerical libraries take one thread, in this process and in those it starts. With more, threads that
+wait for one another spin, and a busy machine with few cores comes to a standstill."""
 
 import os
 

@@ -2,8 +2,8 @@
 
     .venv/bin/python tools/bench_policy.py --out docs/results/bench_policy.csv
 
-The server runs in a process of its own, as in a run, with weights from a learner's shelf in this one. `robots` ask at the
-same moment, `--hz` times a second.
+The server runs in a process of its own, as in a run, with weights from a learner's shelf in this one. `robots` ask at
+the same moment, `--hz` times a second.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ def main() -> None:
             try:
                 for count in arguments.robots:
                     seconds = measure(config, context, node, count, arguments)
-                    rows.append({"what": "policy round trip", "robots": count, "hz": arguments.hz, "requests": len(seconds),
-                                 **{f"{name}_ms": value for name, value in quantiles(seconds).items()}})
+                    figures = {f"{name}_ms": value for name, value in quantiles(seconds).items()}
+                    rows.append({"what": "policy round trip", "robots": count, "hz": arguments.hz,
+                                 "requests": len(seconds), **figures})
             finally:
                 ended.set()
                 server.join(STOP_WITHIN)

@@ -69,5 +69,5 @@ class Operator:
                     raise OperatorError(text)
                 case Refused(text=text):
                     raise OperatorError(f"{self.address}: refused: {text}")
-        raise OperatorError(self._client.trouble or f"{self.address}: no answer from the coordinator in {patience:g} s; "
-                                                    "is the run going on?")
+        silence = f"{self.address}: no answer from the coordinator in {patience:g} s; is the run going on?"
+        raise OperatorError(self._client.trouble or silence)

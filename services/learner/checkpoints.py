@@ -8,9 +8,9 @@
       .new-000000042/          being written; nobody reads it, the next save removes it
       versions                 see weights.Versions
 
-A checkpoint is written under a temporary name, fsynced, renamed, and its parent fsynced, so a crash at any moment leaves
-the one before in place. `identity` says which agent it is of (flat name -> JSON value); loading it into another is an
-error that names the difference. One thread writes; any may read.
+A checkpoint is written under a temporary name, fsynced, renamed, and its parent fsynced, so a crash at any moment
+leaves the one before in place. `identity` says which agent it is of (flat name -> JSON value); loading it into another
+is an error that names the difference. One thread writes; any may read.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def save(root: Path, tensors: Mapping[str, Tensor], counters: Counters, identity
 def load_newest(root: Path, identity: Identity) -> Checkpoint | None:
     """The newest whole checkpoint under `root`; None where there is none yet.
 
-    A torn one is passed over with a warning. Raises CheckpointTorn when all are torn, CheckpointForeign, CheckpointMismatch.
+    A torn one is passed over with a warning. Raises CheckpointTorn when all are, CheckpointForeign, CheckpointMismatch.
     """
     torn: CheckpointTorn | None = None
     for folder in reversed([f for f in _numbered(root) if (f / "done").exists()]):
@@ -136,7 +136,8 @@ def _read_note(folder: Path) -> dict:
     try:
         note = json.loads((folder / "checkpoint.json").read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointTorn(f"checkpoint {folder}: cannot read checkpoint.json ({error}); remove the folder") from error
+        problem = f"checkpoint {folder}: cannot read checkpoint.json ({error}); remove the folder"
+        raise CheckpointTorn(problem) from error
     wanted = {"format", "counters", "identity", "sha256"}
     if not isinstance(note, dict) or set(note) != wanted or note["format"] != FORMAT:
         raise CheckpointForeign(f"checkpoint {folder}: not a checkpoint of format {FORMAT}; "

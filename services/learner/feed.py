@@ -27,10 +27,12 @@ Batch = dict[str, np.ndarray]
 
 
 class Feed:
-    """`batch`, `length`, `burn_in`: of every request; `replayed`: steps replayed before this start; `columns`: those wanted.
+    """`batch`, `length`, `burn_in`: of every request; `replayed`: steps replayed before this start; `columns`: those
+    wanted. `inserted` is the replay's count of steps as last heard, `waiting` why it holds batches back, empty while it
+    does not.
 
-    What was replayed beyond the limiter's bound, because the train ratio was lowered or the replay began anew, is forgiven:
-    the learner goes on at the ratio instead of standing still until the experience has caught up. `inserted` is the replay's count of steps as last heard, `waiting` why it holds batches back, empty while it does not.
+    What was replayed beyond the limiter's bound, because the train ratio was lowered or the replay began anew, is
+    forgiven: the learner goes on at the ratio instead of standing still until the experience has caught up.
     """
 
     def __init__(self, link: Link, server: sockets.Server, shelf: Shelf, *, batch: int, length: int, burn_in: int,

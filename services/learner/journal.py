@@ -39,7 +39,7 @@ class Journal:
         self._submit(self._metrics, time.time(), updates, _finite(learner), _finite(agent))
 
     def checkpoint(self, tensors: Mapping[str, Tensor], counters: checkpoints.Counters) -> bool:
-        """Save `tensors`, which must not change any more. False when the one before is still being written: then it counts."""
+        """Save `tensors`, which must not change any more. False while the save before goes on: then that one counts."""
         if self._saving is not None and not self._saving.done():
             return False
         self._saving = self._submit(self._checkpoint, tensors, counters)

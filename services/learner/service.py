@@ -1,8 +1,8 @@
 """The learner: experience in, weights out, for as long as it is let.
 
-Three threads. `run` trains, at low priority so that control loops on the same machine come first. `feed` owns the sockets
-(feed.py), the journal writes to disk (journal.py). The replay decides when there is a batch, so the train ratio needs no
-care here. A restart goes on from the newest checkpoint: weights, optimiser, normalisers, RNG and counters.
+Three threads. `run` trains, at low priority so that control loops on the same machine come first. `feed` owns the
+sockets (feed.py), the journal writes to disk (journal.py). The replay decides when there is a batch, so the train ratio
+needs no care here. A restart goes on from the newest checkpoint: weights, optimiser, normalisers, RNG and counters.
 
 A loss that is not finite skips its update and is counted; `PATIENCE` of them in a row go back to the newest checkpoint.
 """
@@ -147,8 +147,8 @@ class LearnerService:
     def _go_back(self) -> None:
         found = checkpoints.load_newest(self._folder.checkpoints, self._identity)
         if found is None:
-            raise Diverged(f"{self._skipped} updates in a row had a loss that is not finite, and there is no checkpoint to "
-                           "go back to; look at the signals, or lower agent.learning_rate")
+            raise Diverged(f"{self._skipped} updates in a row had a loss that is not finite, and there is no "
+                           "checkpoint to go back to; look at the signals, or lower agent.learning_rate")
         log.error("%d updates in a row had a loss that is not finite: going back to %s", self._skipped, found.folder)
         self._agent.load_state_dict(found.tensors)
         self._skipped = 0
@@ -175,8 +175,13 @@ class LearnerService:
         """Report on what happened since the last note."""
         updates, achieved = self._agent.updates, Limiter.achieved(self._feed.inserted, self._replayed)
         rate = (updates - self._logged) / max(now - self._noted, 1e-3)
-        gauges = {"learner_updates": updates, "learner_updates_per_second": rate, "learner_replayed_steps": self._replayed,
-                  "learner_train_ratio_wanted": self._config.learner.train_ratio, "learner_train_ratio_achieved": achieved}
+        gauges = {
+            "learner_updates": updates,
+            "learner_updates_per_second": rate,
+            "learner_replayed_steps": self._replayed,
+            "learner_train_ratio_wanted": self._config.learner.train_ratio,
+            "learner_train_ratio_achieved": achieved,
+        }
         for name, value in gauges.items():
             self._node.gauge(name, value)
         for name, value in self._latest.items():

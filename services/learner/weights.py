@@ -105,7 +105,7 @@ class Shelf:
             self._held = [*self._held, weights][-2:]
 
     def answer(self, request: WeightsRequest) -> WeightsPart | NoNewWeights:
-        """The part asked for; the first part of the newest where that version is gone; or that there is nothing newer."""
+        """The part asked for; the first part of the newest where that version is gone; or that nothing is newer."""
         with self._lock:
             held = list(self._held)
         if not held:
@@ -120,8 +120,8 @@ class Shelf:
 
     def _part(self, weights: Weights, part: int) -> WeightsPart:
         data = np.frombuffer(weights.data, np.uint8)[part * self._part_bytes:(part + 1) * self._part_bytes]
-        return WeightsPart(weights.version, part, self._parts(weights), weights.digest, weights.created, weights.updates,
-                           {"data": data})
+        return WeightsPart(weights.version, part, self._parts(weights), weights.digest, weights.created,
+                           weights.updates, {"data": data})
 
 
 class Fetcher:

@@ -53,7 +53,7 @@ class Acting:
         self.rebuilt = 0  # carries made anew from a robot's last steps
 
     def answer(self, requests: Sequence[ActRequest], version: int, now: float) -> list[ActReply | ActRefused]:
-        """One reply per request, in order; at most one request per robot and boot. `version`: of the weights, -1: none."""
+        """One reply per request, in order; at most one per robot and boot. `version`: of the weights (-1: none)."""
         if version < 0:
             return [ActRefused(r.step, "no_weights", "the learner has not published weights yet") for r in requests]
         placed = [self._place(i, r) for i, r in enumerate(requests)]
@@ -132,7 +132,7 @@ class Acting:
         return self._agent.observe(turn.carry, missed, prev_action, is_first)
 
     def _seat(self, turn: _Turn, action: np.ndarray, carry: State, version: int, now: float) -> ActReply | ActRefused:
-        """Remember where the robot stands now. A carry that gives no finite action is dropped, not kept for the next step."""
+        """Remember where the robot stands now. A carry that gives no finite action is dropped, not kept."""
         request = turn.request
         if not np.isfinite(action).all():
             self._seats.pop((request.robot, request.boot), None)

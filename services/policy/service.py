@@ -41,8 +41,8 @@ Fresh = tuple[Weights, dict[str, Tensor]]
 
 
 class PolicyService:
-    """`folder` is the run's; the policy server writes nothing into it. `control`: the coordinator's address, where it is
-    not the config's."""
+    """`folder` is the run's; the policy server writes nothing into it. `control`: the coordinator's address, where it
+    is not the config's."""
 
     def __init__(self, config: Config, folder: RunFolder | None = None, *, control: str = "") -> None:
         self._config, self._control = config, control
@@ -64,7 +64,8 @@ class PolicyService:
         with (zmq.Context() as context,
               closing(sockets.Server(context, network.addresses()["policy"], limit=LIMITS["policy"],
                                      security=security)) as server,
-              Node("policy", "policy", self._config, context, {"policy": server.address}, control=self._control) as node,
+              Node("policy", "policy", self._config, context, {"policy": server.address},
+                   control=self._control) as node,
               Crew(stop) as crew):
             node.metrics.follow("bad_frames_total", server.refused.total, "policy")
             link = Link(context, node, "weights", security)
@@ -142,7 +143,8 @@ class PolicyService:
             server.send(received.peer, reply)
         self._account(replies, weights, time.monotonic() - now, node)
 
-    def _account(self, replies: list[ActReply | ActRefused], weights: Weights | None, seconds: float, node: Node) -> None:
+    def _account(self, replies: list[ActReply | ActRefused], weights: Weights | None, seconds: float,
+                 node: Node) -> None:
         node.count("policy_requests_total", len(replies))
         node.observe("policy_batch_robots", len(replies))
         node.observe("policy_act_seconds", seconds)
@@ -171,7 +173,8 @@ class PolicyService:
         finally:
             link.close()
 
-    def _receive(self, fetcher: Fetcher, message: WeightsPart | NoNewWeights, like: dict[str, Tensor], node: Node) -> None:
+    def _receive(self, fetcher: Fetcher, message: WeightsPart | NoNewWeights, like: dict[str, Tensor],
+                 node: Node) -> None:
         try:
             if (weights := fetcher.receive(message, time.monotonic())) is not None:
                 self._fresh.put((weights, unpack(weights, like)))

@@ -1,7 +1,7 @@
 """The replay's sampling thread: learners ask for batches, the limiter says when, the sampler draws.
 
-It owns its socket, so that gathering a large batch never delays an acknowledgement. The log's thread hands it the sampler
-once there is a log, and tells it of nothing else: the sampler may be added to from there while it is drawn from here.
+It owns its socket, so that gathering a large batch never delays an acknowledgement. The log's thread hands it the
+sampler once there is a log, and nothing else: the sampler may be added to from there while it is drawn from here.
 """
 
 from __future__ import annotations
@@ -81,5 +81,6 @@ def _wrong(request: SampleRequest, schema: Schema) -> str:
     wanted = [*(request.columns or columns), "action"]  # `prev_action` is as large as `action`
     size = request.batch * (request.burn_in + request.length) * sum(columns[name].step_bytes for name in wanted)
     if size > LIMITS["samples"] - (1 << 20):
-        return f"a batch of {size} bytes: at most {LIMITS['samples']} fit in a message; lower replay.batch or replay.length"
+        return (f"a batch of {size} bytes: at most {LIMITS['samples']} fit in a message; "
+                "lower replay.batch or replay.length")
     return ""

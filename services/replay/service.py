@@ -1,12 +1,12 @@
 """The replay: takes every robot's experience, says when it is on disk, and hands it out to learners.
 
-Two threads. `run` owns the experience socket and the log: it appends what arrives, syncs a group of chunks at a time, at
-the latest `sync_seconds` after the first of them, and only then acknowledges. Inserting is never throttled. `sampling`
-answers learners (sampling.py).
+Two threads. `run` owns the experience socket and the log: it appends what arrives, syncs a group of chunks at a time,
+at the latest `sync_seconds` after the first of them, and only then acknowledges. Inserting is never throttled.
+`sampling` answers learners (sampling.py).
 
-The first stream ever opened fixes the log's columns; a robot with others is refused and nothing is changed. When the disk
-is full nothing is acknowledged, robots keep what they have in their spools and send it again, and it goes on by itself
-once there is room. All that is counted over restarts is derived from the log.
+The first stream ever opened fixes the log's columns; a robot with others is refused and nothing is changed. When the
+disk is full nothing is acknowledged, robots keep what they have in their spools and send it again, and it goes on by
+itself once there is room. All that is counted over restarts is derived from the log.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class ReplayService:
         with (zmq.Context() as context,
               closing(sockets.Server(context, wanted["experience"], LIMITS["experience"], security)) as self._server,
               closing(sockets.Server(context, wanted["samples"], LIMITS["samples"], security)) as samples,
-              Node("replay", "replay", self._config, context, {"experience": self._server.address, "samples": samples.address},
+              Node("replay", "replay", self._config, context,
+                   {"experience": self._server.address, "samples": samples.address},
                    control=self._control) as self._node,
               Crew(stop) as crew):
             for port, server in {"experience": self._server, "samples": samples}.items():
@@ -122,8 +123,8 @@ class ReplayService:
                 self._server.send(received.peer, Refused("unknown_stream", "open the stream first"))
                 return
             case message:
-                self._server.send(received.peer, Refused("malformed", "the experience port takes OpenStream and ChunkSent, "
-                                                                      f"not {type(message).__name__}"))
+                wrong = f"the experience port takes OpenStream and ChunkSent, not {type(message).__name__}"
+                self._server.send(received.peer, Refused("malformed", wrong))
                 return
         self._do(self._receiver.on_message(received.peer, received.message))
 

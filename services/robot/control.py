@@ -48,7 +48,7 @@ class Policy(Protocol):
 
 
 class Sink(Protocol):
-    """What the loop needs of services/robot/spool.py. `trouble` says why no step can be taken, "" while there is room."""
+    """What the loop needs of services/robot/spool.py. `trouble`: why no step can be taken, "" while there is room."""
 
     trouble: str
 

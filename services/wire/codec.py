@@ -3,8 +3,8 @@
 The envelope is a msgpack map: `v` [major, minor], `t` the message's type name, `f` its fields, and `a` one
 `[name, dtype, shape]` per array. An array's frame is its bytes in C order, little endian.
 
-Foreign bytes are believed in one order only: how much, then what kind, then how large, then the values; whatever does not
-fit raises a WireError, before memory is taken for it. Nothing here can run code of a peer. Any thread may call.
+Foreign bytes are believed in one order only: how much, then what kind, then how large, then the values; whatever does
+not fit raises a WireError, before memory is taken for it. Nothing here can run code of a peer. Any thread may call.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def encode(message: Any) -> list[Frame]:
 
 
 def decode(frames: Sequence[Frame], limit: int = MAX_MESSAGE) -> Any:
-    """The message in `frames`, of at most `limit` bytes together. Its arrays are read-only views of them. Raises WireError."""
+    """The message in `frames`, at most `limit` bytes together. Its arrays are read-only views. Raises WireError."""
     _check_bounds(frames, limit)
     version, plan, values, specs = _open(frames[0])
     values = plan.check(values, newer=version > messages.VERSION)
@@ -79,7 +79,7 @@ class _Plan:
         return self.type.__name__
 
     def check(self, values: Any, newer: bool) -> dict[str, Any]:
-        """The fields of a peer's message. Fields we do not know are left out where the peer is `newer`, else refused."""
+        """The fields of a peer's message. Unknown fields are left out where the peer is `newer`, else refused."""
         if type(values) is not dict:
             raise Malformed(f"{self.name}: fields are {type(values).__name__}, want a map")
         for name in values:

@@ -1,9 +1,9 @@
 """Experience arrives exactly once: the robot's side (`Sender`) and the replay's side (`Receiver`), without any I/O.
 
-Chunks have the key (stream, sequence), contiguous from 0. The robot keeps every chunk in its spool until the replay says
-that it is on disk. Whatever goes wrong (silence, a reconnect, a gap, a restart of either side), the Sender asks where the
-replay stands (`OpenStream`) and goes on from there. The Receiver takes each chunk once and in order, drops what it has,
-and acknowledges what its log made durable, nothing else.
+Chunks have the key (stream, sequence), contiguous from 0. The robot keeps every chunk in its spool until the replay
+says that it is on disk. Whatever goes wrong (silence, a reconnect, a gap, a restart of either side), the Sender asks
+where the replay stands (`OpenStream`) and goes on from there. The Receiver takes each chunk once and in order, drops
+what it has, and acknowledges what its log made durable, nothing else.
 
 Both take messages and the time, and return effects: what their owner is to do, in that order. `now` is seconds of any
 monotonic clock. An object belongs to one thread.
@@ -47,7 +47,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Stuck:
-    """The replay will not take this chunk, so the stream rests in the spool until `Sender.reopen`: tell the operator."""
+    """The replay will not take this chunk: the stream rests in the spool until `Sender.reopen`. Tell the operator."""
 
     stream: bytes
     sequence: int
@@ -101,8 +101,8 @@ class _Outbox:
 class Sender:
     """Brings the chunks in the spool to the replay, one stream at a time, older boots first.
 
-    At most `window_chunks` chunks or `window_bytes` are in flight, one chunk at least. After `patience` seconds without an
-    answer the stream is opened again, then less and less often, until there is progress.
+    At most `window_chunks` chunks or `window_bytes` are in flight, one chunk at least. After `patience` seconds without
+    an answer the stream is opened again, then less and less often, until there is progress.
     """
 
     def __init__(self, window_chunks: int = 32, window_bytes: int = 16 << 20, patience: float = 1.0) -> None:
@@ -131,7 +131,7 @@ class Sender:
         return self._go_on(now)
 
     def reopen(self, now: float) -> list[Any]:
-        """After a reconnect, or when an operator mended what was stuck: ask where the replay stands, and try all again."""
+        """After a reconnect, or when an operator mended what was stuck: ask where the replay stands, retry all."""
         self.stuck.clear()
         self._current, self._failures = None, 0
         return self._go_on(now)
@@ -168,9 +168,10 @@ class Sender:
         outbox = self._outboxes[self._current]
         if self._opened:
             return self._on_durable(message.durable, now) + self._go_on(now)
-        if message.durable < outbox.base and self._failures >= 3:  # before that it may be an answer that was under way long
-            return self._set_aside(outbox.base, "lost", f"the replay has {message.durable} chunks of this stream on disk, "
-                                   f"but acknowledged {outbox.base}; restore its folder, or start a new run") + self._go_on(now)
+        if message.durable < outbox.base and self._failures >= 3:  # before that it may be an answer long under way
+            lost = (f"the replay has {message.durable} chunks of this stream on disk, but acknowledged {outbox.base}; "
+                    "restore its folder, or start a new run")
+            return self._set_aside(outbox.base, "lost", lost) + self._go_on(now)
         self._opened, self._asked_at = True, now
         return self._on_durable(message.durable, now) + self._go_on(now)
 
@@ -269,7 +270,7 @@ class Receiver:
         return [_refused(effect.peer, chunk, chunk.sequence, code, text)]
 
     def synced(self, durable: Mapping[bytes, int]) -> list[Reply]:
-        """The log is on disk up to `durable` chunks per stream: acknowledge what is new, to each stream's latest peer."""
+        """The log has `durable` chunks of each stream on disk: acknowledge what is new to the stream's latest peer."""
         replies = []
         for stream, inbox in self._inboxes.items():
             if (count := durable.get(stream, 0)) > inbox.durable:

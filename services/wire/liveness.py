@@ -44,7 +44,8 @@ class Liveness:
 
     def poll(self, now: float) -> list[Changed]:
         """What silence changed since the last call."""
-        return [change for name in self._heard for change in self._become(name, self._life_at(name, now), self.age(name, now))]
+        return [change for name in self._heard
+                for change in self._become(name, self._life_at(name, now), self.age(name, now))]
 
     def state(self, name: str, now: float) -> Life:
         """By the silence at `now`; who was never heard is dead."""

@@ -56,7 +56,8 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Twice a second. `state`: starting | waiting | running | armed | disarmed | paused | stopping | stopped | fault."""
+    """Sent twice a second. `state`: starting | waiting | running | armed | disarmed | paused | stopping |
+    stopped | fault."""
 
     name: str
     boot: Id
@@ -67,8 +68,8 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class HeartbeatReply:
-    """`time` is the heartbeat's own, `coordinator_time` the coordinator's clock: one probe of clock offset and round trip.
-    `known` is False when the coordinator restarted: say Hello again. `addresses` as in Welcome."""
+    """`time` is the heartbeat's own, `coordinator_time` the coordinator's clock: one probe of clock offset and round
+    trip. `known` is False when the coordinator restarted: say Hello again. `addresses` as in Welcome."""
 
     time: int
     coordinator_time: int
@@ -96,7 +97,7 @@ class OrderDone:
 
 @dataclass(frozen=True)
 class Ask:
-    """An operator's tool asks the coordinator: status | pause | resume | stop | estop | clear_fault; `robot` empty: all."""
+    """Operator to coordinator: status | pause | resume | stop | estop | clear_fault. `robot` empty: all robots."""
 
     command: str
     robot: str = ""
@@ -156,8 +157,8 @@ class ChunkStored:
 
 @dataclass(frozen=True)
 class ChunkRefused:
-    """A chunk was not stored, and `expected` is the one wanted. `code`: gap | unknown_stream (open it first) | disk_full |
-    internal (these pass), or malformed | schema | identity (these do not)."""
+    """A chunk was not stored, and `expected` is the one wanted. `code`: gap | unknown_stream (open it first) |
+    disk_full | internal (these pass), or malformed | schema | identity (these do not)."""
 
     stream: Id
     sequence: Count
@@ -170,8 +171,8 @@ class ChunkRefused:
 class ActRequest:
     """The last K steps of one robot, the newest is `step`; K is 1 while nothing was missed.
 
-    `arrays`: the model's observation keys [K, ...], `prev_action` [K, A] (int64 [K] for discrete actions), `is_first` bool [K].
-    The server goes on from its carry if that stands at step - K, else it rebuilds the carry from these K.
+    `arrays`: the model's observation keys [K, ...], `prev_action` [K, A] (int64 [K] for discrete actions), `is_first`
+    bool [K]. The server goes on from its carry if that stands at step - K, else it rebuilds the carry from these K.
     `complete`: there is no older context to send.
     """
 
@@ -243,8 +244,8 @@ class WeightsRequest:
 
 @dataclass(frozen=True)
 class WeightsPart:
-    """One part of an immutable version; the parts joined are safetensors bytes with this sha256. `created`: wall clock [s];
-    `updates`: learner updates behind it. `arrays`: `data` uint8 [n]."""
+    """One part of an immutable version; the parts joined are safetensors bytes with this sha256. `created`: wall clock
+    [s]; `updates`: learner updates behind it. `arrays`: `data` uint8 [n]."""
 
     version: int
     part: Count

@@ -27,8 +27,8 @@ def check_loopback(address: str, security: Security | None) -> None:
     """Raises NotLoopback where strangers could reach a socket without keys, SocketError for what is no address."""
     if _is_loopback(host_of(address)) or security:
         return
-    raise NotLoopback(f"{address}: without keys a service may only bind to loopback; set network.host=127.0.0.1, or make "
-                      f"keys (`daydreamer keys new NAME`) and set network.keys")
+    raise NotLoopback(f"{address}: without keys a service may only bind to loopback; set network.host=127.0.0.1, or "
+                      "make keys (`daydreamer keys new NAME`) and set network.keys")
 
 
 def host_of(address: str) -> str:
@@ -55,7 +55,8 @@ def bind(socket: zmq.Socket, address: str, seconds: float) -> str:
             return socket.last_endpoint.decode()
         except zmq.ZMQError as error:
             if error.errno != errno.EADDRINUSE:
-                raise SocketError(f"{address}: cannot bind there: {error.strerror}; check network.host and network.port") from error
+                raise SocketError(f"{address}: cannot bind there: {error.strerror}; "
+                                  "check network.host and network.port") from error
             if time.monotonic() >= deadline:
                 raise PortInUse(f"{address}: another process holds this port; end it, or choose others with "
                                 f"`--set network.port=...` (0: free ones)") from error

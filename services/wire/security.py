@@ -37,9 +37,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def new_keys(name: str, folder: Path | str) -> Path:
-    """Make a pair for `name`, let it in, and return its secret file (mode 0600). Makes the services' pair where it is missing.
+    """Make a pair for `name`, let it in, and return its secret file (mode 0600).
 
-    Raises SecurityError for a name that cannot be a file's, or whose keys exist.
+    Makes the services' pair where it is missing. Raises SecurityError where `name` cannot name a file or has keys.
     """
     folder = Path(folder)
     if not _NAME.fullmatch(name):
@@ -51,7 +51,7 @@ def new_keys(name: str, folder: Path | str) -> Path:
 
 
 def may_speak_as(user: str, name: str) -> bool:
-    """Whether an authenticated `user` may act as robot `name`. Without keys there is no user, and loopback is trusted."""
+    """Whether an authenticated `user` may act as robot `name`. Without keys nobody has one, and loopback is trusted."""
     return user in ("", SERVER, name)
 
 
@@ -73,7 +73,8 @@ class Security:
             raise SecurityError("this pyzmq was built without CURVE; install the wheel from PyPI")
         public, secret = _read(file)
         if not secret:
-            raise SecurityError(f"{file}: holds no secret key; want the NAME.key_secret that `daydreamer keys new` wrote")
+            raise SecurityError(f"{file}: holds no secret key; "
+                                "want the NAME.key_secret that `daydreamer keys new` wrote")
         if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise SecurityError(f"{file}: others may read this secret key; run `chmod 600 {file}`")
         return cls(file.stem, public, secret, _read(file.with_name(f"{SERVER}.key"))[0], file.with_name("allowed"))
@@ -91,9 +92,9 @@ class Security:
         return names | {self.server: SERVER}
 
     def guard(self, socket: zmq.Socket) -> Gate:
-        """Make `socket` a CURVE server that asks the returned, running gate about every client; close the gate after it.
+        """Make `socket` a CURVE server that asks the returned, running gate about every client.
 
-        One guarded socket per context: a context has room for one gate.
+        Close the gate after it. One guarded socket per context: a context has room for one gate.
         """
         if self.public != self.server:
             raise SecurityError(f"the keys of {self.name} are a client's; a service needs {SERVER}.key_secret")

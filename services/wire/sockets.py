@@ -1,8 +1,8 @@
-"""Sockets that speak messages: a Server that binds, Clients that connect, a Publisher and a Subscriber for lossy telemetry.
+"""Sockets that speak messages: a Server binds, Clients connect, a Publisher and a Subscriber carry lossy telemetry.
 
-Nothing blocks but `receive` and `wait`, and those no longer than asked. Queues are short and named, a message is bounded
-over all its frames, bad frames are counted and answered, connections come back by themselves. Liveness is not a socket's
-business: libzmq's own heartbeats abort a slow receiver.
+Nothing blocks but `receive` and `wait`, and those no longer than asked. Queues are short and named, a message is
+bounded over all its frames, bad frames are counted and answered, connections come back by themselves. Liveness is not a
+socket's business: libzmq's own heartbeats abort a slow receiver.
 
 One bound is not ours to set: libzmq gathers all frames of a message before it gives any, so who may connect can make
 it gather many. That is why strangers may not connect: loopback alone, or keys.
@@ -143,10 +143,10 @@ class Server(_Bound):
 
     _head = 1  # the peer
 
-    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
-                 bind_seconds: float = 5.0, queue: int = QUEUE) -> None:
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE,
+                 security: Security | None = None, bind_seconds: float = 5.0, queue: int = QUEUE) -> None:
         super().__init__(zmq.ROUTER, context, address, limit, security, bind_seconds, queue)
-        # No ROUTER_HANDOVER: our clients let the server name them, and with it a stranger could take over a peer's replies.
+        # No ROUTER_HANDOVER: clients let the server name them, and with it a stranger could take over a peer's replies.
         self.socket.router_mandatory = True
 
     def receive(self, timeout_s: float = 0.0) -> Received | None:
@@ -157,7 +157,7 @@ class Server(_Bound):
         return Received(peer.bytes, self._user(envelope), message)
 
     def send(self, peer: bytes, message: Any) -> bool:
-        """Queue a message for a peer; False where it is gone or its queue is full. Its arrays must not change any more."""
+        """Queue a message for a peer; False where it is gone or its queue is full. Its arrays must not change."""
         return self._send(message, peer)
 
     def _refuse(self, error: WireError, frames: list[zmq.Frame]) -> None:
@@ -168,8 +168,8 @@ class Server(_Bound):
 class Subscriber(_Bound):
     """Hears every Publisher that connects (SUB). What it cannot take in time is lost."""
 
-    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
-                 bind_seconds: float = 5.0, queue: int = 1000) -> None:
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE,
+                 security: Security | None = None, bind_seconds: float = 5.0, queue: int = 1000) -> None:
         super().__init__(zmq.SUB, context, address, limit, security, bind_seconds, queue)
         self.socket.subscribe(b"")
 
@@ -220,7 +220,7 @@ class _Connecting(_Socket):
             self._open()
 
     def attend(self) -> float:
-        """Follow the connection's events; seconds until this wants to be called again. `wait`, `send`, `receive` do it."""
+        """Follow the connection's events, as `wait`, `send`, `receive` do; seconds until this must be called again."""
         if self.link.update() <= 0:
             self.close()
             self._open(self.link)
@@ -252,12 +252,12 @@ class _Connecting(_Socket):
 class Client(_Connecting):
     """Talks to one service (DEALER)."""
 
-    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
-                 queue: int = QUEUE) -> None:
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE,
+                 security: Security | None = None, queue: int = QUEUE) -> None:
         super().__init__(zmq.DEALER, context, address, limit, security, queue)
 
     def send(self, message: Any) -> bool:
-        """Queue a message; False where there is no connection or the queue is full. Its arrays must not change any more."""
+        """Queue a message; False where there is no connection or the queue is full. Its arrays must not change."""
         self.attend()
         return self._send(message)
 
@@ -271,8 +271,8 @@ class Client(_Connecting):
 class Publisher(_Connecting):
     """Sends to the one Subscriber that binds `address` (PUB)."""
 
-    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE, security: Security | None = None,
-                 queue: int = QUEUE) -> None:
+    def __init__(self, context: zmq.Context, address: str, limit: int = codec.MAX_MESSAGE,
+                 security: Security | None = None, queue: int = QUEUE) -> None:
         super().__init__(zmq.PUB, context, address, limit, security, queue)
 
     def send(self, message: Any) -> bool:

@@ -7,7 +7,15 @@ import torch
 from torch.distributions import Independent, Normal, OneHotCategorical, kl_divergence
 
 from daydreamer.nn.distributions import (
-    BINS, BoundedNormal, Categorical, TwoHot, categorical_kl, sample_one_hot, symexp, symlog, unimix,
+    BINS,
+    BoundedNormal,
+    Categorical,
+    TwoHot,
+    categorical_kl,
+    sample_one_hot,
+    symexp,
+    symlog,
+    unimix,
 )
 
 

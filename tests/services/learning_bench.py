@@ -37,7 +37,8 @@ def toy_config(**changes: Mapping[str, object]) -> Config:
         "policy": {"poll_seconds": 0.05},
         "network": {"port": 0},
     }
-    return configs.from_mapping({s: {**v, **changes.get(s, {})} if isinstance(v, dict) else v for s, v in values.items()})
+    return configs.from_mapping({name: {**value, **changes.get(name, {})} if isinstance(value, dict) else value
+                                 for name, value in values.items()})
 
 
 def run_folder(path: Path) -> RunFolder:

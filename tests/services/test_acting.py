@@ -1,4 +1,4 @@
-"""Robots share one pass of the model, each with its own memory; asking twice moves nothing; bad input harms nobody else."""
+"""Robots share one pass of the model, each with its own memory; asking twice moves nothing; errors harm nobody else."""
 
 import dataclasses
 
@@ -32,7 +32,8 @@ def rows(first: int, last: int) -> dict[str, np.ndarray]:
     return {"imu": wave[:, :2], "joints": wave, "prev_action": 0.5 * wave[:, 1:], "is_first": steps == 0}
 
 
-def request(step: int, first: int | None = None, robot: str = "a", boot: bytes = BOOT, complete: bool = False) -> ActRequest:
+def request(step: int, first: int | None = None, robot: str = "a", boot: bytes = BOOT,
+            complete: bool = False) -> ActRequest:
     return ActRequest(robot, boot, step, complete, rows(step if first is None else first, step))
 
 
@@ -59,7 +60,8 @@ def test_robots_that_ask_together_are_answered_together_each_from_its_own_memory
     together = [request(0, robot=name) for name in "abc"]
     batches = []
     act = a._agent.act
-    monkeypatch.setattr(a._agent, "act", lambda carry, obs, *rest: batches.append(len(obs["imu"])) or act(carry, obs, *rest))
+    monkeypatch.setattr(a._agent, "act",
+                        lambda carry, obs, *rest: batches.append(len(obs["imu"])) or act(carry, obs, *rest))
     first = a.answer(together, 1, 0.0)
     assert batches == [3]
     assert [r.step for r in first] == [0, 0, 0]
@@ -79,7 +81,8 @@ def test_each_robot_gets_its_own_row_of_the_batch(monkeypatch):
         return obs["imu"], {key: torch.ones_like(x) * row.reshape(-1, *[1] * (x.ndim - 1)) for key, x in carry.items()}
 
     monkeypatch.setattr(a._agent, "act", act)
-    seen = {name: {**rows(0, 0), "imu": np.full((1, 2), value, np.float32)} for name, value in (("a", 0.25), ("b", 0.5))}
+    seen = {name: {**rows(0, 0), "imu": np.full((1, 2), value, np.float32)}
+            for name, value in (("a", 0.25), ("b", 0.5))}
     replies = a.answer([ActRequest(name, BOOT, 0, True, arrays) for name, arrays in seen.items()], 1, 0.0)
     assert [r.arrays["actions"].tolist() for r in replies] == [[[0.25, 0.25]], [[0.5, 0.5]]]
     a.answer([request(1, robot="b"), request(1, robot="a")], 1, 0.0)

@@ -51,7 +51,7 @@ def _log(folder: Path, chunks: int = 3) -> Path:
 
 @pytest.mark.parametrize(("modules", "without"), [
     ("services.cli", {"torch", "ray", "numpy", "zmq", "pydantic"}),  # what help needs: nothing that takes time
-    ("services.cli, services.console.by_hand, services.embodiment", {"torch", "ray"}),  # what a robot's computer has not
+    ("services.cli, services.console.by_hand, services.embodiment", {"torch", "ray"}),  # what a robot's computer lacks
 ])
 def test_the_command_line_loads_no_more_than_a_command_needs(modules, without):
     loaded = f"import sys, {modules}; print(sorted({without} & set(sys.modules)))"

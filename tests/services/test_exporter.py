@@ -53,8 +53,8 @@ def test_a_coordinator_and_a_robot_in_processes_of_their_own_show_how_they_are(t
     settings = ["--set", f"network.port={first}", "--set", f"network.metrics={metrics}"]
     with ExitStack() as stack:
         for kind, *options in (["coordinator"], ["replay"], ["robot", "--connect", f"{HOST}:{first}"]):
-            command = [sys.executable, "-m", "services.cli", kind, CARTPOLE, *options, "--home", tmp_path / kind, *settings]
-            process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+            command = [sys.executable, "-m", "services.cli", kind, CARTPOLE, *options, "--home", tmp_path / kind]
+            process = stack.enter_context(subprocess.Popen([*command, *settings], stderr=subprocess.DEVNULL))
             stack.callback(process.send_signal, signal.SIGTERM)
         until(lambda: scrape(metrics).get((PREFIX + "coordinator_members", "alive")) == 2, "both have come")
         assert scrape(metrics)[PREFIX + "state", "running"] == 1

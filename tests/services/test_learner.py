@@ -1,4 +1,4 @@
-"""The learner with a real replay and a real policy server around it: it learns, publishes, and goes on after a restart."""
+"""The learner between a real replay and a real policy server: it learns, publishes, and goes on after a restart."""
 
 from __future__ import annotations
 
@@ -189,10 +189,12 @@ def test_a_lower_train_ratio_holds_from_now_on_and_not_for_the_past(tmp_path):
         collect(board, 6)
         caught_up(board)
     before = saved(tmp_path).counters["updates"]
-    with replay(tmp_path, learner={"train_ratio": 2.0}) as board, learner(board, tmp_path, learner={"train_ratio": 2.0}):
+    lower = {"train_ratio": 2.0}
+    with replay(tmp_path, learner=lower) as board, learner(board, tmp_path, learner=lower):
         caught_up(board)
         collect(board, 4, stream=b"t" * 16)
-        wait_until(lambda: fetch(board).updates >= before + 3, "64 more steps gave 4 more updates of 32, give or take one")
+        wait_until(lambda: fetch(board).updates >= before + 3,
+                   "64 more steps gave 4 more updates of 32, give or take one")
     assert saved(tmp_path).counters["updates"] <= before + 5
 
 

@@ -73,7 +73,8 @@ def test_a_run_that_is_starting_says_so(tmp_path, monkeypatch, capsys):
 
 
 def test_a_coordinator_that_does_not_answer_is_told_with_its_address():
-    with Operator("tcp://127.0.0.1:9") as operator, pytest.raises(OperatorError, match=r"tcp://127.0.0.1:9: .* running"):
+    with (Operator("tcp://127.0.0.1:9") as operator,
+          pytest.raises(OperatorError, match=r"tcp://127.0.0.1:9: .* running")):
         operator.status(patience=0.1)
 
 

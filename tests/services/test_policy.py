@@ -1,4 +1,4 @@
-"""The policy server over real sockets: batching, weights that come late, weights that are wrong, robots that are wrong."""
+"""The policy server over real sockets: batching, weights that come late or are wrong, robots that are wrong."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def test_a_policy_server_that_starts_late_gets_the_newest_weights_and_then_newer
         assert act(link, request(0)).weights_version == 7
         shelf.put(weights(8))
         step = iter(range(1, 10_000))
-        wait_until(lambda: ask(link, request(next(step))).weights_version == 8, "the newer weights were used, carries kept")
+        wait_until(lambda: ask(link, request(next(step))).weights_version == 8,
+                   "the newer weights were used, carries kept")
 
 
 def test_two_robots_that_ask_together_are_answered_together():

@@ -185,8 +185,10 @@ def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(tmp_pat
         with monkeypatch.context() as full:
             full.setattr(files, "write_at", lambda *_: raise_(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
             refused = ask(robot, sent(chunk(SCHEMA, STREAM, 2)))
-            assert isinstance(refused, ChunkRefused) and refused.code == "disk_full" and "free some space" in refused.text
-            wait_until(lambda: board.states.get("replay", "").startswith("fault"), "the replay showed that it cannot store")
+            assert isinstance(refused, ChunkRefused) and refused.code == "disk_full"
+            assert "free some space" in refused.text
+            wait_until(lambda: board.states.get("replay", "").startswith("fault"),
+                       "the replay showed that it cannot store")
         assert open_stream(robot) == StreamOpened(STREAM, 2)
         deliver(robot, 2, 3)
         wait_until(lambda: board.states["replay"] == "running", "the replay showed that it can store again")

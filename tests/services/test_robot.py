@@ -235,7 +235,8 @@ def test_a_robot_of_another_run_ends_with_the_reason(folder, tmp_path):
 
 
 def test_the_robot_node_loads_neither_torch_nor_ray():
-    code = "import sys, services.robot.service, services.cluster.roles; print(sorted({'torch', 'ray'} & set(sys.modules)))"
+    code = ("import sys, services.robot.service, services.cluster.roles; "
+            "print(sorted({'torch', 'ray'} & set(sys.modules)))")
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[]"
 

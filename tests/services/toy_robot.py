@@ -31,7 +31,8 @@ class ToyDriver(Driver):
         joints: int = 3
 
     def __init__(self, options: Options, control_hz: float = 20.0, seed: int = 0) -> None:
-        signals = {"imu": spaces.Box(-10, 10, (2,), np.float32), "joints": spaces.Box(-3, 3, (options.joints,), np.float32)}
+        signals = {"imu": spaces.Box(-10, 10, (2,), np.float32),
+                   "joints": spaces.Box(-3, 3, (options.joints,), np.float32)}
         self.spec = RobotSpec("toy", spaces.Dict(signals), {"imu": "rad", "joints": "rad"},
                               spaces.Box(-1, 1, (2,), np.float32), control_hz, 1000.0)
 

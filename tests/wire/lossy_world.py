@@ -19,7 +19,7 @@ EMPTY: dict[str, np.ndarray] = {}
 
 
 class World:
-    """`drop`, `double`: probabilities per message; `delay`: its longest way [s]; `room`: whether the log takes chunks."""
+    """`drop`, `double`: probabilities per message; `delay`: its longest way [s]; `room`: the log takes chunks."""
 
     def __init__(self, seed: int, drop: float = 0.0, double: float = 0.0, delay: float = 0.02) -> None:
         self.rng = random.Random(seed)

@@ -26,7 +26,8 @@ STREAM = bytes(range(16))
 def values(hint):
     """A strategy for whatever a field's annotation allows."""
     if hint == Arrays:
-        array = st.sampled_from(DTYPES).flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3)))
+        shapes = hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3)
+        array = st.sampled_from(DTYPES).flatmap(lambda dtype: hnp.arrays(dtype, shapes))
         return st.dictionaries(st.text(min_size=1, max_size=64), array, max_size=4)
     within = None
     if get_origin(hint) is Annotated:
@@ -47,8 +48,8 @@ def values(hint):
 
 
 def any_message():
-    kinds = message_types().values()
-    return st.one_of(*(st.builds(k, **{n: values(h) for n, h in get_type_hints(k, include_extras=True).items()}) for k in kinds))
+    hints = {kind: get_type_hints(kind, include_extras=True) for kind in message_types().values()}
+    return st.one_of(*(st.builds(k, **{name: values(hint) for name, hint in h.items()}) for k, h in hints.items()))
 
 
 def on_the_wire(message) -> list[bytes]:
@@ -64,7 +65,8 @@ def assert_same(got, want):
             continue
         assert list(a) == list(b)
         for name in b:
-            assert a[name].dtype == b[name].dtype and a[name].shape == b[name].shape and a[name].tobytes() == b[name].tobytes()
+            assert a[name].dtype == b[name].dtype and a[name].shape == b[name].shape
+            assert a[name].tobytes() == b[name].tobytes()
 
 
 @quick
@@ -91,7 +93,8 @@ def test_an_array_is_neither_copied_out_nor_in():
 
 
 def test_a_received_array_cannot_be_written_to():
-    got = decode(on_the_wire(m.ChunkSent(STREAM, 0, 0, {"x": np.ones(3, "<f4"), "none": np.ones((0, 3), "<f4")}))).arrays
+    sent = m.ChunkSent(STREAM, 0, 0, {"x": np.ones(3, "<f4"), "none": np.ones((0, 3), "<f4")})
+    got = decode(on_the_wire(sent)).arrays
     assert not got["x"].flags.writeable and not got["none"].flags.writeable
 
 
@@ -200,7 +203,8 @@ def test_arbitrary_bytes_raise_wire_errors_only(frames):
 def samples() -> list[list[bytes]]:
     arrays = {"x": np.arange(6, dtype="<f4").reshape(2, 3), "is_first": np.ones(2, "?")}
     telemetry = m.Telemetry("robot", "a1", STREAM, 1, {"steps": 1.5}, {"period": {-3: 4, 9: 1}})
-    return [on_the_wire(x) for x in (m.ChunkSent(STREAM, 3, 99, arrays), telemetry, m.ActRequest("a1", STREAM, 5, True, arrays))]
+    sent, asked = m.ChunkSent(STREAM, 3, 99, arrays), m.ActRequest("a1", STREAM, 5, True, arrays)
+    return [on_the_wire(message) for message in (sent, telemetry, asked)]
 
 
 SAMPLES = samples()

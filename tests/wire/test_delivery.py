@@ -52,7 +52,8 @@ def live_through_a_bad_day(seed: int) -> None:
     world.heal()
 
 
-@settings(max_examples=30, stateful_step_count=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, stateful_step_count=20, deadline=None, derandomize=True,
+          suppress_health_check=list(HealthCheck))
 class BadDays(RuleBasedStateMachine):
     """Any order of work and faults."""
 
@@ -60,7 +61,8 @@ class BadDays(RuleBasedStateMachine):
         super().__init__()
         self.world = World(0)
 
-    @rule(drop=st.floats(0, 0.7), double=st.floats(0, 0.7), delay=st.floats(0, 3), parted=st.booleans(), room=st.booleans())
+    @rule(drop=st.floats(0, 0.7), double=st.floats(0, 0.7), delay=st.floats(0, 3), parted=st.booleans(),
+          room=st.booleans())
     def weather(self, drop, double, delay, parted, room):
         vars(self.world).update(drop=drop, double=double, delay=delay, parted=parted, room=room)
 
@@ -207,7 +209,8 @@ def test_chunks_must_be_announced_one_after_the_other():
 
 def test_foreign_and_late_messages_change_nothing():
     sender = sending(1)
-    for message in (StreamOpened(B, 3), ChunkStored(B, 3), ChunkRefused(B, 0, 0, "schema", ""), ChunkStored(A, 0), chunk(0)):
+    foreign = StreamOpened(B, 3), ChunkStored(B, 3), ChunkRefused(B, 0, 0, "schema", "")
+    for message in (*foreign, ChunkStored(A, 0), chunk(0)):
         assert sender.on_message(message, 0.1) == []
     assert Sender().on_message(Refused("internal", ""), 0.0) == []
 

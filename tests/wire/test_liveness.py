@@ -20,7 +20,8 @@ def test_silence_makes_suspect_then_dead_and_a_message_alive_again():
 def test_a_state_can_be_asked_for_at_any_moment():
     liveness = Liveness()
     liveness.heard("a1", 0.0)
-    assert [liveness.state("a1", now) for now in (0.0, 1.4, 1.5, 2.9, 3.0)] == ["alive", "alive", "suspect", "suspect", "dead"]
+    states = [liveness.state("a1", now) for now in (0.0, 1.4, 1.5, 2.9, 3.0)]
+    assert states == ["alive", "alive", "suspect", "suspect", "dead"]
     assert liveness.state("stranger", 0.0) == "dead"
     assert liveness.age("a1", 2.0) == 2.0
 
