@@ -143,10 +143,11 @@ class FaultLatched(RobotError):
 
 
 class Driver(ABC):
-    """Six verbs and a spec. Implementations are used from one thread, except `stop`, which any thread may call.
+    """A spec and nine verbs; `keep_pace` and `reseed` are there for those who need them.
 
-    A driver that configs can name also has `Options`, a frozen dataclass whose fields are its settings, and `tasks`,
-    and is built as `Class(options, control_hz=20.0, seed=0)`, which opens nothing.
+    Implementations are used from one thread, except `stop`, which any thread may call. A driver that configs can name
+    also has `Options`, a frozen dataclass whose fields are its settings, and `tasks`, and is built as
+    `Class(options, control_hz=20.0, seed=0)`, which opens nothing.
     """
 
     Options: ClassVar[type]

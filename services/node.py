@@ -63,10 +63,10 @@ def control_address(config: Config) -> str:
 class Node:
     """One service or robot of a run, seen from inside.
 
-    `addresses`: what the service binds, by port name (messages.py). `on_order` (also to be set before `start`) is
-    called on the node's thread with each order and must not block; answer with `order_done`. `control`: the
-    coordinator's address, where it is not the config's. An order that is repeated is answered again, not carried out
-    again. `refused` is set when the coordinator does not accept this node: its `text` names the way out.
+    `addresses`: what the service binds, by port name (`PORTS` of services/wire/messages.py). `on_order` (also to be set
+    before `start`) is called on the node's thread with each order and must not block; answer with `order_done`.
+    `control`: the coordinator's address, where it is not the config's. An order that is repeated is answered again, not
+    carried out again. `refused` is set when the coordinator does not accept this node: its `text` names the way out.
     """
 
     def __init__(self, kind: str, name: str, config: Config, context: zmq.Context,

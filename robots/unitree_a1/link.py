@@ -1,6 +1,8 @@
 """The wire to one A1, as its low-level controller sees it: a command out, a state in, every millisecond.
 
 Everything above the link (filter, interpolation, limits, estimator, signals) is the same code on hardware and double.
+The double is the only link that comes with the project. One to hardware is given to `A1Driver` as `link`, by a subclass
+that a config names as `module:Class`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 Everything is over all starts of the run. Figures that nobody reported are null. The figures of one robot stand at the
 top and, with several robots, per robot under `robots` too, where the top has them together.
 
-`updates_per_second`: while the learner had something to train on, see training.py; the live status shows the rate of
+`updates_per_second`: while the learner had something to train on, see `Training`; the live status shows the rate of
 the last seconds instead. `train_ratio_achieved`: steps replayed per step in the replay, those of the prefill included.
 `weights_age_seconds`: since the learner published them, of the weights in use, seen whenever actions are chosen.
 """

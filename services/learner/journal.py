@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """`identity`: of the agent, see checkpoints.py. Called from one thread; `close` waits for what was given."""
+    """`identity`: of the agent, as in a checkpoint. Called from one thread; `close` waits for what was given."""
 
     def __init__(self, folder: RunFolder, identity: checkpoints.Identity, keep: int) -> None:
         self._folder, self._identity, self._keep = folder, identity, keep

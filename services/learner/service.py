@@ -1,8 +1,9 @@
 """The learner: experience in, weights out, for as long as it is let.
 
 Three threads. `run` trains, at low priority so that control loops on the same machine come first. `feed` owns the
-sockets (feed.py), the journal writes to disk (journal.py). The replay decides when there is a batch, so the train ratio
-needs no care here. A restart goes on from the newest checkpoint: weights, optimiser, normalisers, RNG and counters.
+sockets (see `Feed`), `journal` writes to disk (see `Journal`). The replay decides when there is a batch, so the train
+ratio needs no care here. A restart goes on from the newest checkpoint: weights, optimiser, normalisers, RNG and
+counters.
 
 A loss that is not finite skips its update and is counted; `PATIENCE` of them in a row go back to the newest checkpoint.
 """

@@ -2,7 +2,7 @@
 
 Two threads. `run` owns the experience socket and the log: it appends what arrives, syncs a group of chunks at a time,
 at the latest `sync_seconds` after the first of them, and only then acknowledges. Inserting is never throttled.
-`sampling` answers learners (sampling.py).
+`sampling` answers learners (see `Sampling`).
 
 The first stream ever opened fixes the log's columns; a robot with others is refused and nothing is changed. When the
 disk is full nothing is acknowledged, robots keep what they have in their spools and send it again, and it goes on by

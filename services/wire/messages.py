@@ -37,7 +37,7 @@ LIMITS = {  # bytes of one message, by port; both ends of a port use the same nu
 class Hello:
     """A service or robot introduces itself, and again after any silence. `addresses`: what it binds, by port name."""
 
-    kind: str  # robot | replay | learner | policy
+    kind: str  # robot | replay | learner | policy | supervisor
     name: str
     boot: Id
     pid: Count

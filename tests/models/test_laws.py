@@ -1,4 +1,4 @@
-"""What every world model promises, whatever is inside (architecture, section 4)."""
+"""What every world model promises, whatever is inside (the laws in daydreamer/models/world_model.py)."""
 
 import copy
 

@@ -194,7 +194,7 @@ def test_a_stop_that_was_said_after_an_order_wins(slow_body):
     assert body.driver.health().mode == Mode.FAULT
 
 
-def test_the_mask_begins_anew_when_armed(slow_body):
+def test_the_clip_mask_begins_anew_when_armed(slow_body):
     body = slow_body
     body.driver.stop(Stop.DAMP)
     body.command(STAND)
@@ -300,7 +300,7 @@ def test_looking_for_the_owner_of_a_body_keeps_nobody_from_owning_it(name):
     files.body_lock.unlink()
 
 
-def test_an_emergency_stop_that_was_not_cleared_outlives_the_body(body):
+def test_an_emergency_stop_whose_clearing_was_refused_outlives_the_body(body):
     body.stop(Stop.ESTOP)
     with pytest.raises(FaultLatched):
         body.clear_fault("")
@@ -310,7 +310,7 @@ def test_an_emergency_stop_that_was_not_cleared_outlives_the_body(body):
     wait_until(lambda: body.health().mode == Mode.FAULT)
 
 
-def test_an_emergency_stop_outlives_the_body(body):
+def test_an_emergency_stop_outlives_the_body_until_an_operator_clears_it(body):
     body.stop(Stop.ESTOP)
     os.kill(body.pid, signal.SIGKILL)
     time.sleep(0.3)

@@ -1,4 +1,4 @@
-"""A crash at any moment leaves the checkpoint before in place, and nobody loads what is not his."""
+"""A crash at any moment leaves the checkpoint before in place, and nobody loads another agent's."""
 
 import json
 
