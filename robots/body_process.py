@@ -34,6 +34,7 @@ from robots.body_layout import (
     unstamp,
 )
 from robots.driver import Driver, Health, RobotError, Stop
+from robots.realtime import real_time
 from robots.registry import make_driver
 from robots.shared_memory import Region
 
@@ -204,7 +205,8 @@ def main(settings: Mapping[str, Any]) -> None:
         driver.connect()
         body = BodyProcess(driver, region, layout, settings["speed"])
         signal.signal(signal.SIGTERM, lambda *_: body.leave())
-        body.run()
+        with real_time():
+            body.run()
     except Exception:
         log.exception("the body ends")
         driver.stop(Stop.DAMP)

@@ -20,6 +20,7 @@ import zmq
 from torch import Tensor
 
 from daydreamer.agent import Agent
+from robots.realtime import real_time
 from services.config import Config
 from services.crew import Crew
 from services.embodiment import model_spaces
@@ -27,7 +28,6 @@ from services.learner.weights import HEADER_SLACK, BadWeights, Fetcher, Weights,
 from services.link import Link
 from services.node import Node
 from services.policy.acting import Acting
-from services.realtime import real_time
 from services.run_folder import RunFolder
 from services.wire import sockets
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, NoNewWeights, Refused, WeightsPart

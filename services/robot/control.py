@@ -1,9 +1,10 @@
 """What a robot does once per control period; nothing here waits longer than the action deadline or touches a disk.
 
 Period t: read the signals, score them, ask the policy, wait for its answer until the deadline, apply the action for t
-or repeat the last one, record the step. A step is handed over one period later, because only then is it known whether
-the episode goes on. Whatever keeps the robot from collecting (disarmed, paused, a fault, an unreadable observation, a
-full spool, a lost link) closes the episode; the next recorded step begins one.
+or repeat the last one while it is no older than the robot's `command_ttl`, record the step. A step is handed over one
+period later, because only then is it known whether the episode goes on. Whatever keeps the robot from collecting
+(disarmed, paused, a fault, an unreadable observation, a silent policy, a full spool, a lost link) holds the robot and
+closes the episode; the next recorded step begins one.
 
 One thread calls `connect`, `tick` and `finish`; `order` is called from any.
 """
@@ -109,7 +110,6 @@ class Control:
                 self._say(*state)
                 self._rest()
             else:
-                self._say("armed")
                 self._act(signals, start)
             return True
         except (LinkLost, NotConnected) as error:
@@ -215,8 +215,9 @@ class Control:
             self._say("waiting", f"the task's reward is {outcome.reward}")
             return self._rest()
         if (choice := self._choose(signals, start)) is None:
-            self._body.stop(Stop.HOLD)
-            return
+            self._say("waiting", "the policy server does not answer")
+            return self._rest()
+        self._say("armed")
         applied = self._body.command(choice.action)
         age = (self._now() - choice.observed) / 1e9
         self._record(signals, outcome, choice, applied, age)
@@ -225,7 +226,7 @@ class Control:
         self._previous = applied.action
 
     def _choose(self, signals: Signals, start: int) -> Choice | None:
-        """What to do now; None where an episode would begin without anything to repeat."""
+        """What to do now; None where there is nothing, or only something too old, to repeat."""
         previous = self._nothing if self._first else self._previous
         observation = {key: signals.values[key] for key in self._keys}
         tick, self._ticks = self._ticks, self._ticks + 1
@@ -236,7 +237,12 @@ class Control:
             self._node.count("robot_random_actions_total")
             return Choice(self._explorer.action(), EXPLORED, start)
         self._node.count("robot_fallback_actions_total")
-        return self._held
+        return self._held if self._held and self._repeatable(self._held, start) else None
+
+    def _repeatable(self, held: Choice, now: int) -> bool:
+        """A no-op may be repeated for ever. What moves the robot may not: nobody is looking where it goes."""
+        spec = self._body.spec
+        return spec.noop is not None or (now - held.observed) / 1e9 <= spec.command_ttl
 
     def _hold(self, action: np.ndarray) -> np.ndarray:
         """What to repeat when there is nothing new."""
@@ -279,4 +285,6 @@ class Control:
             self._node.gauge("robot_body", value, reading)
 
     def _say(self, state: str, detail: str = "") -> None:
+        if state != self._node.state:
+            log.info("%s%s", state, f": {detail}" if detail else "")
         self._node.state, self._node.detail = state, detail

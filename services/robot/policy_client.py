@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 from gymnasium import spaces
 
+from robots.realtime import real_time
 from services.crew import Crew
 from services.link import Link
 from services.node import Node
-from services.realtime import real_time
 from services.robot.conversation import Conversation, Decision
 from services.wire import sockets
 from services.wire.messages import ActRefused, ActRequest

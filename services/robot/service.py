@@ -21,11 +21,11 @@ from daydreamer.exploration import HOLD, Explorer
 from daydreamer.replay.chunk import Schema
 from robots import registry
 from robots.body import Body
+from robots.realtime import real_time
 from services.crew import Crew
 from services.embodiment import observation_space
 from services.link import Link
 from services.node import Node
-from services.realtime import real_time
 from services.robot.control import Control
 from services.robot.pacer import Pacer
 from services.robot.policy_client import PolicyClient

@@ -18,8 +18,8 @@ import typer
 import yaml
 from prometheus_client import ProcessCollector
 
-from robots import body
-from services import cli, realtime
+from robots import body, realtime
+from services import cli
 from services import config as configs
 from services.cluster import roles
 from services.cluster.cluster import ENVIRONMENT, PATIENCE

@@ -199,6 +199,30 @@ def test_an_answer_that_is_missing_repeats_the_last_action_and_is_counted():
     assert stage.total("robot_fallback_actions_total") == 3
 
 
+def test_a_silent_policy_is_repeated_no_longer_than_a_command_lives():
+    stage = Stage()
+    stage.policy.says = .5
+    stage.run()
+    stage.policy.says = None
+    stage.run(10)
+    lives = round(stage.body.spec.command_ttl / .05)
+    assert len(stage.body.commands) == 1 + lives and stage.body.stops == [Stop.HOLD] * (10 - lives)
+    assert stage.desk.state == "waiting" and "policy server" in stage.desk.detail
+    assert stage.steps[-1]["is_last"]
+    stage.policy.says = .5
+    stage.run()
+    assert stage.desk.state == "armed" and stage.steps[-1]["is_first"]
+
+
+def test_a_no_op_may_be_repeated_for_ever():
+    stage = Stage(noop=0)
+    stage.policy.says = 2
+    stage.run()
+    stage.policy.says = None
+    stage.run(10)
+    assert [int(c) for c in stage.body.commands] == [2] + [0] * 10
+
+
 def test_the_policy_is_waited_for_until_the_deadline_and_no_longer():
     stage = Stage()
     stage.run()

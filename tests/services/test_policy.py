@@ -15,11 +15,11 @@ import zmq
 from learning_bench import PATIENCE, Switchboard, ask, client, running, toy_config, wait_until
 
 from daydreamer.agent import Agent
+from robots.realtime import real_time
 from services.crew import Crew
 from services.embodiment import model_spaces
 from services.learner.weights import Shelf, Weights, pack
 from services.policy.service import PolicyService
-from services.realtime import real_time
 from services.wire import sockets
 from services.wire.errors import NotLoopback
 from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, Refused, WeightsRequest

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from services.realtime import real_time
+from robots.realtime import real_time
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="this system has no scheduling classes")
 
