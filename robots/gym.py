@@ -268,4 +268,5 @@ def _spec(options: GymOptions, parts: Parts, action: spaces.Space, control_hz: f
     else:
         raise ValueError(f"{options.id}: action space {action} is neither Discrete nor a bounded Box of floats")
     units = dict.fromkeys(signals, "")
-    return RobotSpec(options.id, spaces.Dict(signals), units, space, control_hz, inner_hz, noop=noop)
+    ttl = max(0.2, 2.5 / control_hz)
+    return RobotSpec(options.id, spaces.Dict(signals), units, space, control_hz, inner_hz, ttl, max(1.0, 2 * ttl), noop)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from robots.registry import UnknownRobot, driver_class, make, names
@@ -34,3 +36,10 @@ def test_an_option_of_the_wrong_kind_is_refused(options, told):
 def test_whole_numbers_serve_where_floats_are_asked_for():
     driver, _ = make("unitree_a1", "walk", {"noise": 1})
     assert driver.options.noise == 1
+
+
+def test_commands_outlive_the_period_of_a_slow_robot():
+    slow, _ = make("gym", "env", {"id": "CartPole-v1", "noop": 0}, control_hz=2.0)
+    assert slow.spec.command_ttl >= 1.0 and slow.spec.damp_after >= slow.spec.command_ttl
+    with pytest.raises(ValueError, match="command_ttl: 0.2 s: at least two control periods"):
+        replace(slow.spec, command_ttl=0.2)
