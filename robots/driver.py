@@ -84,7 +84,8 @@ class RobotSpec:
             raise ValueError(f"{self.name}: command_ttl: {self.command_ttl} s: at least two control periods "
                              f"({2 / self.control_hz:g} s at {self.control_hz:g} Hz), or commands expire between them")
         if self.damp_after < self.command_ttl:
-            raise ValueError(f"{self.name}: damp_after: {self.damp_after} s: at least command_ttl, {self.command_ttl} s")
+            raise ValueError(f"{self.name}: damp_after: {self.damp_after} s: at least command_ttl "
+                             f"({self.command_ttl} s)")
 
 
 @dataclass(frozen=True)
