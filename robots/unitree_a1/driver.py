@@ -204,12 +204,9 @@ class A1Driver(Driver):
         self._interlock.clear(token)
 
     def health(self) -> Health:
-        """Gauges: `tilt_radians` from upright, `torque_newton_metres` of the hardest working motor."""
-        gauges = {} if not self._connected else {
-            "tilt_radians": math.acos(max(-1.0, min(1.0, float(self._up[2])))),
-            "torque_newton_metres": float(np.abs(self._state.tau).max())}
+        """See `_gauges` for what else there is."""
         return Health(self._interlock.mode, self._interlock.fault, self._link_age() if self._connected else 0.0,
-                      self._ticks, gauges=gauges)
+                      self._ticks, gauges=self._gauges() if self._connected else {})
 
     def keep_pace(self, speed: float) -> None:
         """Renders on a thread and parks in real time."""
@@ -220,6 +217,15 @@ class A1Driver(Driver):
         if self.link is None:
             self.link = self._make_link()
         self.link.reseed(seed)
+
+    def _gauges(self) -> dict[str, float]:
+        """`tilt_radians` from upright, `torque_newton_metres` of the hardest working motor, and on a double
+        `velocity_error_metres_per_second`: how far the estimated base velocity is from the true one."""
+        gauges = {"tilt_radians": math.acos(max(-1.0, min(1.0, float(self._up[2])))),
+                  "torque_newton_metres": float(np.abs(self._state.tau).max())}
+        if (truth := self.link.true_velocity()) is not None:
+            gauges["velocity_error_metres_per_second"] = float(np.linalg.norm(self._estimator.velocity - truth))
+        return gauges
 
     def _advance(self, command: LowCommand) -> None:
         self._see(self.link.exchange(command))

@@ -57,6 +57,10 @@ class Link(ABC):
         """`image` and `depth` where the link has a camera."""
         return {}
 
+    def true_velocity(self) -> np.ndarray | None:
+        """Of the trunk in its own frame [m/s], where it is known: to judge the estimate by, on a double only."""
+        return None
+
     def keep_pace(self) -> None:
         """As Driver.keep_pace: slow work belongs on threads from the next `open` on."""
 

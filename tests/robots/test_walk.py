@@ -74,6 +74,8 @@ def test_the_estimated_velocity_follows_the_truth_of_a_trotting_robot_with_noise
     assert truth[:, 0].mean() > 0.1  # it really goes somewhere
     assert np.sqrt((error[:, 0] ** 2).mean()) < 0.04  # m/s; 0.02 measured
     assert abs(error[:, 0].mean()) < 0.05
+    last = np.linalg.norm(estimate[-1] - truth[-1])
+    assert driver.health().gauges["velocity_error_metres_per_second"] == pytest.approx(last, abs=1e-5)
 
 
 def trot(seconds, frequency=2.0, stride=0.12, lift=0.25):
