@@ -2,7 +2,8 @@
 
     python tools/plot_run.py runs/a1_walk --baselines docs/results/a1_baselines.csv --out docs/results/a1_walk.png
 
-`--baselines` is what `tools/baselines.py` wrote; each is drawn as its mean, a level line. Needs the extra `bench`.
+`--baselines` is what `tools/baselines.py` wrote; each is drawn as its mean, a level line; those within 0.1 share one.
+Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -53,9 +54,12 @@ def draw(curves: dict[str, list[float]], levels: dict[str, float], out: Path) ->
     figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
     for name, values in curves.items():
         axes.plot(range(1, len(values) + 1), values, marker="o", markersize=3, label=name)
+    alike = defaultdict(list)
     for name, level in levels.items():
+        alike[round(level, 1)].append(name)
+    for level, names in alike.items():
         axes.axhline(level, color="0.6", linewidth=1, linestyle="--")
-        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+        axes.annotate("\n".join(names), (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
                       va="center", color="0.4", fontsize="small", annotation_clip=False)
     axes.set(xlabel="minute of the run", ylabel="reward per step")
     axes.spines[["top", "right"]].set_visible(False)
