@@ -59,8 +59,8 @@ def draw(curves: dict[str, list[float]], levels: dict[str, float], out: Path) ->
         alike[round(level, 1)].append(name)
     for level, names in alike.items():
         axes.axhline(level, color="0.6", linewidth=1, linestyle="--")
-        axes.annotate("\n".join(names), (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-                      va="center", color="0.4", fontsize="small", annotation_clip=False)
+        axes.annotate("\n".join(names), (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                      textcoords="offset points", va="center", color="0.4", fontsize="small", annotation_clip=False)
     axes.set(xlabel="minute of the run", ylabel="reward per step")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)

@@ -71,6 +71,8 @@ class Rssm(WorldModel):
 
     def observe_sequence(self, state: State, prev_actions: Tensor, embeds: Tensor, is_first: Tensor,
                          noise: Tensor | None = None) -> tuple[State, Prediction]:
+        """See WorldModel. Only the posterior needs its turn: the terms of actions and embeddings are computed for all
+        T before it, and the priors for all T behind it."""
         noise = self.noise(*embeds.shape[:2]) if noise is None else noise
         keep = (~is_first).float().unsqueeze(-1)
         action_terms = self.recurrence.action_term(prev_actions * keep)
@@ -111,6 +113,8 @@ class Rssm(WorldModel):
         return categorical_kl(prediction["posterior"], prediction["prior"])
 
     def loss(self, batch: Mapping[str, Tensor], state: State) -> tuple[Losses, State]:
+        """See WorldModel. Terms: `decoder`, `reward`, `continuation`, and the two sides of the balanced KL, `dynamics`
+        (the prior learns) and `representation` (the posterior learns)."""
         embeds = self.encode(batch)
         states, prediction = self.observe_sequence(state, batch["prev_action"], embeds, batch["is_first"])
         features = self.features(states)

@@ -93,6 +93,8 @@ class Tiny(WorldModel):
         return (prediction["hidden"] - state["hidden"]).square().sum(-1)
 
     def loss(self, batch: Mapping[str, Tensor], state: State) -> tuple[Losses, State]:
+        """See WorldModel. Terms: `decoder`, `reward`, `continuation`, and `dynamics`: the decoder's loss on what was
+        predicted before looking."""
         states, predictions = self.observe_sequence(state, batch["prev_action"], self.encode(batch), batch["is_first"])
         features = self.features(states)
         return {

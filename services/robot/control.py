@@ -236,8 +236,10 @@ class Control:
         if not self._policy.weights_seen:
             self._node.count("robot_random_actions_total")
             return Choice(self._explorer.action(), EXPLORED, start)
+        if self._held is None or not self._repeatable(self._held, start):
+            return None
         self._node.count("robot_fallback_actions_total")
-        return self._held if self._held and self._repeatable(self._held, start) else None
+        return self._held
 
     def _repeatable(self, held: Choice, now: int) -> bool:
         """A no-op may be repeated for ever. What moves the robot may not: nobody is looking where it goes."""

@@ -207,6 +207,7 @@ def test_a_silent_policy_is_repeated_no_longer_than_a_command_lives():
     stage.run(10)
     lives = round(stage.body.spec.command_ttl / .05)
     assert len(stage.body.commands) == 1 + lives and stage.body.stops == [Stop.HOLD] * (10 - lives)
+    assert stage.total("robot_fallback_actions_total") == lives
     assert stage.desk.state == "waiting" and "policy server" in stage.desk.detail
     assert stage.steps[-1]["is_last"]
     stage.policy.says = .5
