@@ -51,8 +51,9 @@ MODEL_KEYS = ("joint_angles", "tilt", "tilt_rates")  # DayDreamer's 16 numbers
 # name -> (shape, unit)
 SIGNALS = {
     "joint_angles": (12, "rad"), "joint_velocities": (12, "rad/s"), "torques": (12, "N m"), "setpoint": (12, "rad"),
-    "tilt": (2, "rad"), "tilt_rates": (2, "rad/s"), "up": (3, ""), "angular_velocity": (3, "rad/s"),
-    "acceleration": (3, "m/s^2"), "foot_contacts": (4, ""), "base_velocity": (3, "m/s"),
+    "filter_ahead": (24, "rad"), "tilt": (2, "rad"), "tilt_rates": (2, "rad/s"), "up": (3, ""),
+    "angular_velocity": (3, "rad/s"), "acceleration": (3, "m/s^2"), "foot_contacts": (4, ""),
+    "base_velocity": (3, "m/s"),
 }
 
 
@@ -119,6 +120,7 @@ class A1Driver(Driver):
         self._see(self.link.open(timeout))
         self._up = up(self._state.quaternion)
         self._follow_pose()
+        self._settle()
         self._connected = True
 
     def disconnect(self) -> None:
@@ -142,8 +144,9 @@ class A1Driver(Driver):
         roll, pitch = math.atan2(vertical[1], vertical[2]), -math.asin(max(-1.0, min(1.0, vertical[0])))
         values = {
             "joint_angles": state.q, "joint_velocities": state.dq, "torques": state.tau,
-            "setpoint": self._limits.setpoint, "tilt": np.array([roll, pitch]), "tilt_rates": state.gyro[:2],
-            "up": vertical, "angular_velocity": state.gyro, "acceleration": state.acceleration,
+            "setpoint": self._limits.setpoint, "filter_ahead": self._filter.ahead(self._limits.setpoint).ravel(),
+            "tilt": np.array([roll, pitch]), "tilt_rates": state.gyro[:2], "up": vertical,
+            "angular_velocity": state.gyro, "acceleration": state.acceleration,
             "foot_contacts": state.foot_force > CONTACT, "base_velocity": self._estimator.velocity,
         }
         values = {name: np.asarray(value, np.float32) for name, value in values.items()}

@@ -30,3 +30,12 @@ class LowPass:
         out = self._b * (value + 2 * self._x1 + self._x2) - self._a1 * self._y1 - self._a2 * self._y2
         self._x1, self._x2, self._y1, self._y2 = np.array(value, float), self._x1, out, self._y1
         return out
+
+    def ahead(self, here: np.ndarray) -> np.ndarray:
+        """What is left in the filter: how far from `here` [n] its next two outputs would lie if the input were `here`
+        for ever, [2, n]. Together with `here` this is all of its state; zeros where it passes everything."""
+        if self._passes:
+            return np.zeros((2, len(here)))
+        first = self._b * (here + 2 * self._x1 + self._x2) - self._a1 * self._y1 - self._a2 * self._y2
+        second = self._b * (3 * here + self._x1) - self._a1 * first - self._a2 * self._y1
+        return np.stack([first, second]) - here

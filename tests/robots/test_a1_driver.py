@@ -299,3 +299,27 @@ def test_the_filter_is_a_second_order_butterworth():
     low_pass = LowPass(1.5, 20)
     low_pass.start(np.full(3, 7.0))
     assert np.allclose(low_pass(np.full(3, 7.0)), 7)
+
+
+def test_what_is_left_in_the_filter_tells_where_it_will_go():
+    """Of two filters with different pasts and the same output, the next outputs differ as `ahead` says they will."""
+    rng = np.random.default_rng(0)
+    low_pass = LowPass(1.5, 20)
+    low_pass.start(rng.normal(size=3))
+    for _ in range(5):
+        here = low_pass(rng.normal(size=3))
+    ahead = low_pass.ahead(here)
+    assert np.allclose(here + ahead, [low_pass(here), low_pass(here)])
+    assert np.abs(ahead).min() > 1e-3
+    low_pass.start(here)
+    assert np.allclose(low_pass.ahead(here), 0)
+    assert not LowPass(0, 20).ahead(here).any()
+
+
+def test_the_signals_say_where_the_filter_takes_the_setpoint(standing):
+    last(periods(standing, 3, STAND + np.tile([0.1, 0.02, -0.05], 4)))
+    values = standing.read().values
+    first = values["setpoint"] + values["filter_ahead"][:12]
+    after = last(periods(standing, 1, anatomy.to_action(values["setpoint"])))
+    assert np.abs(values["filter_ahead"]).max() > 0.01
+    assert np.allclose(after["setpoint"], first, atol=2e-3)
