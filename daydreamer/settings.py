@@ -68,6 +68,8 @@ class AgentSettings:
     `reward_offset` is taken off every reward before anything is learned from it. Where episodes never terminate it
     changes no policy, and a critic that need not climb to `reward_offset * discount_horizon` first is right much
     sooner.
+
+    `diagnose_every`: updates between two looks at how learning goes (docs/diagnostics.md); 0: never.
     """
 
     model: str = "rssm"
@@ -87,6 +89,7 @@ class AgentSettings:
     slow_rate: float = 0.02
     loss_scales: LossScales = field(default_factory=LossScales)
     precision: str = field(default="float32", metadata={"resume": True})
+    diagnose_every: int = field(default=200, metadata={"resume": True})
 
     def __post_init__(self) -> None:
         _choice("model", self.model, MODELS)
@@ -103,6 +106,7 @@ class AgentSettings:
         _check("clip", self.clip, self.clip > 0, "more than 0")
         _check("free_nats", self.free_nats, self.free_nats >= 0, "at least 0")
         _check("unimix", self.unimix, 0 < self.unimix < 1, "more than 0, less than 1")
+        _check("diagnose_every", self.diagnose_every, self.diagnose_every >= 0, "at least 0 (0: never)")
         _check("slow_rate", self.slow_rate, 0 < self.slow_rate <= 1, "more than 0, at most 1")
 
     @property
