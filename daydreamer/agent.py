@@ -7,6 +7,7 @@ observation is a typed error and changes nothing. Who only acts needs `acting_st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,9 +15,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from daydreamer.behaviours.actor_critic import ActorCritic
+from daydreamer.behaviours import build_behaviour
+from daydreamer.behaviours.behaviour import Behaviour, Mode
+from daydreamer.diagnostics.diagnosis import diagnosis
+from daydreamer.diagnostics.gradients import gradient_norms
 from daydreamer.models import build_model
-from daydreamer.models.world_model import State
+from daydreamer.models.world_model import State, WorldModel
 from daydreamer.nn.optimiser import LaProp, NonFiniteGradient
 from daydreamer.settings import AgentSettings
 
@@ -65,9 +69,11 @@ class Agent:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.model = build_model(observation_space, action_space, settings).to(self.device)
-            self.behaviour = ActorCritic(self.model, settings).to(self.device)
-        self.model.generator = self.behaviour.generator = self.generator
-        self.modules = nn.ModuleDict({"model": self.model, "behaviour": self.behaviour})
+            self.behaviour = build_behaviour(self.model, settings).to(self.device)
+        for part in [*self.model.modules(), *self.behaviour.modules()]:
+            if isinstance(part, (WorldModel, Behaviour)):
+                part.generator = self.generator
+        self.modules = nn.ModuleDict({"model": self.model, "behaviour": self.behaviour.learned})
         trained = [p for p in self.modules.parameters() if p.requires_grad]
         self.optimiser = LaProp(trained, settings.learning_rate, settings.warmup, settings.clip)
         self.discrete = isinstance(action_space, spaces.Discrete)
@@ -78,31 +84,33 @@ class Agent:
         return self.optimiser.updates
 
     def initial(self, batch: int) -> State:
-        """The carry before anything was seen: a dict of tensors [B, ...]."""
-        return self.model.initial(batch)
+        """The carry before anything was seen: a dict of tensors [B, ...], the model's and the behaviour's."""
+        return self.model.initial(batch) | self.behaviour.initial(batch)
 
     @torch.no_grad()
     def act(self, carry: State, obs: Mapping[str, np.ndarray], prev_action: np.ndarray, is_first: np.ndarray,
-            mode: str = "sample") -> tuple[np.ndarray, State]:
+            mode: Mode = "sample", deadline: float = math.inf) -> tuple[np.ndarray, State]:
         """One step for B robots: actions float32 [B, A] in [-1, 1], or int64 [B] where discrete, and the next carry.
 
         obs [B, *shape] per key, prev_action [B, A] or int [B] as it was applied, is_first bool [B]. `mode` "sample"
-        explores, "mode" takes the most likely action. Raises BadObservation.
+        explores, "mode" takes the best action known. A behaviour that plans is done before `deadline` (a time of
+        `time.monotonic`) where it can. Raises BadObservation.
         """
-        seen = self._observation(obs, leading=1)
-        carry, _ = self.model.observe(carry, self._actions(prev_action), self.model.encode(seen), self._bool(is_first))
-        action = self.behaviour.act(self.model.features(carry), sample=mode == "sample")
+        seen, first = self._observation(obs, leading=1), self._bool(is_first)
+        state, _ = self.model.observe(carry, self._actions(prev_action), self.model.encode(seen), first)
+        action, kept = self.behaviour.act(self.model, state, self._kept(carry, first), mode, deadline)
         action = action.argmax(-1) if self.discrete else action.clamp(-1, 1)
-        return action.cpu().numpy(), carry
+        return action.cpu().numpy(), state | kept
 
     @torch.no_grad()
     def observe(self, carry: State, obs: Mapping[str, np.ndarray], prev_action: np.ndarray,
                 is_first: np.ndarray) -> State:
-        """The carry after K steps that others acted in: everything as in `act` with a second axis [B, K, ...]."""
+        """The carry after K steps that others acted in: everything as in `act` with a second axis [B, K, ...]. The
+        behaviour's part of it is as at the start of an episode."""
         seen = self._observation(obs, leading=2)
         embeds = self.model.encode(seen)
         states, _ = self.model.observe_sequence(carry, self._actions(prev_action), embeds, self._bool(is_first))
-        return {key: x[:, -1] for key, x in states.items()}
+        return {key: x[:, -1] for key, x in states.items()} | self.behaviour.initial(len(embeds))
 
     def train(self, batch: Mapping[str, np.ndarray], burn_in: int = 0) -> dict[str, float]:
         """One update on sequences [B, burn_in + T, ...]; returns metrics.
@@ -111,22 +119,27 @@ class Agent:
         are ignored. The first `burn_in` steps only warm the state up. Raises BadObservation and NonFiniteLoss, both
         without a change to weights or normalisers.
         """
-        data = self._observation(batch, leading=2) | {key: self._bool(batch[key]) for key in FLAGS}
-        data["prev_action"] = self._actions(batch["prev_action"])
-        data["reward"] = self._float("reward", batch["reward"]) - self.settings.reward_offset
-        state, data = self._warm_up(data, burn_in)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            losses, states = self.model.loss(data, state)
-            behaviour_losses, metrics = self.behaviour.loss(self.model, states, data)
-        losses = {name: loss.mean() for name, loss in (losses | behaviour_losses).items()}
-        total = sum(getattr(self.settings.loss_scales, name) * loss for name, loss in losses.items())
-        metrics |= {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
+        state, data = self._prepared(batch, burn_in)
+        total, metrics = self._loss(state, data)
         try:
             metrics["gradient_norm"] = self.optimiser.step(total)
         except NonFiniteGradient as error:
             raise NonFiniteLoss(str(error), _numbers(metrics)) from error
         self.behaviour.after_update(metrics)
         return _numbers(metrics)
+
+    def diagnose(self, batch: Mapping[str, np.ndarray], burn_in: int = 0) -> dict[str, float]:
+        """What makes failures of learning visible (docs/diagnostics.md), of a batch as `train` takes it. Changes
+        nothing, not even the random numbers to come. Raises BadObservation."""
+        state, data = self._prepared(batch, burn_in)
+        generator = self.generator.get_state()
+        try:
+            total, _ = self._loss(state, data)
+            figures = gradient_norms(total, self.modules.values())
+            figures |= diagnosis(self.model, self.behaviour, state, data, self.settings.discount)
+        finally:
+            self.generator.set_state(generator)
+        return _numbers(figures)
 
     def acting_state(self) -> dict[str, Tensor]:
         """A copy of the weights that `act` needs, float32 and contiguous, on the CPU."""
@@ -154,16 +167,41 @@ class Agent:
         self.generator.set_state(generator)
 
     def _acting(self) -> dict[str, Tensor]:
-        skipped = tuple(f"{part}.{name}." for part in self.modules for name in self.modules[part].training_only)
+        """The tensors that `act` reads: who plans also needs what judges an imagined state."""
+        skipped = tuple(f"{name}.{part}." for name, module in self.modules.items() for part in module.training_only
+                        if not (self.behaviour.plans and part in module.planning_only))
         return {name: tensor for name, tensor in self.modules.state_dict().items() if not name.startswith(skipped)}
 
     def _everything(self) -> dict[str, Tensor]:
         return self.modules.state_dict() | {f"optimiser.{name}": t for name, t in self.optimiser.tensors().items()}
 
+    def _kept(self, carry: State, first: Tensor) -> State:
+        """The behaviour's part of a carry [B, ...], as at the start of an episode where `first` bool [B]."""
+        fresh = self.behaviour.initial(len(first))
+        return {key: torch.where(first.view(-1, *[1] * (new.ndim - 1)), new, carry[key]) for key, new in fresh.items()}
+
+    def _prepared(self, batch: Mapping[str, np.ndarray], burn_in: int) -> tuple[State, dict[str, Tensor]]:
+        """A batch as the model's loss takes it, checked and without its first `burn_in` steps, and the state before it.
+        Raises BadObservation."""
+        data = self._observation(batch, leading=2) | {key: self._bool(batch[key]) for key in FLAGS}
+        data["prev_action"] = self._actions(batch["prev_action"])
+        data["reward"] = self._float("reward", batch["reward"]) - self.settings.reward_offset
+        return self._warm_up(data, burn_in)
+
+    def _loss(self, state: State, data: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What an update minimises, and the metrics of model and behaviour."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            losses, states = self.model.loss(data, state)
+            behaviour_losses, metrics = self.behaviour.loss(self.model, states, data)
+        losses = {name: loss.mean() for name, loss in (losses | behaviour_losses).items()}
+        total = sum(getattr(self.settings.loss_scales, name) * loss for name, loss in losses.items())
+        metrics |= {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss": total.detach()}
+        return total, metrics
+
     @torch.no_grad()
     def _warm_up(self, data: dict[str, Tensor], burn_in: int) -> tuple[State, dict[str, Tensor]]:
         """The state behind the first `burn_in` steps, and the steps after them."""
-        state = self.initial(len(data["reward"]))
+        state = self.model.initial(len(data["reward"]))
         if not burn_in:
             return state, data
         head = {key: x[:, :burn_in] for key, x in data.items()}

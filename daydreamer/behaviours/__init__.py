@@ -1,0 +1,15 @@
+"""Behaviours, one per file, all behind `behaviour.Behaviour`."""
+
+from __future__ import annotations
+
+from daydreamer.behaviours.actor_critic import ActorCritic
+from daydreamer.behaviours.behaviour import Behaviour
+from daydreamer.models.world_model import WorldModel
+from daydreamer.settings import AgentSettings
+
+BY_NAME: dict[str, type[Behaviour]] = {"actor_critic": ActorCritic}
+
+
+def build_behaviour(model: WorldModel, settings: AgentSettings) -> Behaviour:
+    """The behaviour that the settings name, for this model."""
+    return BY_NAME[settings.behaviour](model, settings)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from daydreamer.behaviours.behaviour import Behaviour
 from daydreamer.losses.actor_critic import actor_loss
 from daydreamer.losses.returns import ReturnScale, lambda_return
 from daydreamer.models.world_model import Losses, State, WorldModel, stack_states
@@ -24,11 +25,8 @@ from daydreamer.settings import AgentSettings
 LAYERS = 3
 
 
-class ActorCritic(nn.Module):
-    """Acts from features, and learns from the states that a model's loss returned.
-
-    `generator` draws all noise; None is PyTorch's global one. `training_only`: submodules that acting does not need.
-    """
+class ActorCritic(Behaviour):
+    """Acts from features, and learns from the states that a model's loss returned."""
 
     training_only = ("critic", "slow_critic", "return_scale")
 
@@ -36,7 +34,6 @@ class ActorCritic(nn.Module):
         super().__init__()
         spec, size = model.spec, settings.widths
         self.settings = settings
-        self.generator: torch.Generator | None = None
         self.discrete = not spec.action_space.shape
         self.action_size = spec.action_size
         outputs = spec.action_size * (1 if self.discrete else 2)
@@ -51,16 +48,18 @@ class ActorCritic(nn.Module):
         return Categorical(unimix(raw, self.settings.unimix)) if self.discrete else BoundedNormal.of(raw)
 
     def noise(self, *batch: int) -> Tensor:
-        """What `policy(...).sample` needs: uniform [*batch] where discrete, else normal [*batch, A]."""
+        """See Behaviour: uniform [*batch] where discrete, else normal [*batch, A]."""
         device = self.slow_critic.two_hot.bins.device
         if self.discrete:
             return torch.rand(*batch, generator=self.generator, device=device)
         return torch.randn(*batch, self.action_size, generator=self.generator, device=device)
 
-    def act(self, features: Tensor, sample: bool) -> Tensor:
-        """Actions [B, A] (one-hot where discrete), as the policy gives them: not clipped."""
+    def propose(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         policy = self.policy(features)
-        return policy.sample(self.noise(len(features))) if sample else policy.mode()
+        return policy.mode() if noise is None else policy.sample(noise)
+
+    def value(self, features: Tensor) -> Tensor:
+        return self.critic.mean(self.critic(features))
 
     def loss(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> tuple[Losses, dict[str, Tensor]]:
         """Named, unweighted terms `policy`, `value`, `replay_value`, and metrics, all scalars.

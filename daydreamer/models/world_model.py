@@ -63,12 +63,14 @@ class WorldModel(nn.Module):
     """See the module's docstring. Subclasses set `spec` and implement what the spec offers.
 
     `generator` draws the noise where none is given; None is PyTorch's global one. `training_only` names the submodules
-    that `encode`, `observe` and `features` do not use, so that who only acts needs no copy of them.
+    that `encode`, `observe` and `features` do not use, so that who only acts needs no copy of them. `planning_only`
+    are those of them that `imagine`, `reward` and `continuation` use: who plans needs these.
     """
 
     spec: ModelSpec
     generator: torch.Generator | None = None
     training_only: tuple[str, ...] = ()
+    planning_only: tuple[str, ...] = ("reward_head", "continuation_head")
 
     def initial(self, batch: int) -> State:
         """The state before anything was seen; leading axis [B]."""
