@@ -3,6 +3,7 @@
     folder/replay/                  the chunk log
     folder/checkpoint.safetensors   weights, optimiser, normalisers and RNG; counters and sampler state as its metadata
     folder/scores.jsonl             a line per episode and per evaluation
+    folder/metrics.jsonl            a line per diagnosis, with the metrics of that update
 
 Episodes are seeded one by one, and a checkpoint lies between two episodes. So a run that ends and is started again
 continues bit for bit, wherever the environment's episode is determined by the seed of its `reset`. An environment that
@@ -13,9 +14,10 @@ checkpoint.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +30,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from daydreamer.agent import FLAGS, Agent, BadWeights
+from daydreamer.diagnostics.findings import Finding
+from daydreamer.diagnostics.watch import Watch
 from daydreamer.exploration import Explorer
 from daydreamer.models.world_model import State
 from daydreamer.recorder import Recorder
@@ -66,7 +70,8 @@ class LockstepSettings:
 @dataclass(frozen=True)
 class Progress:
     """Where a run is. `score`: the newest return of a training episode, `evaluation` the newest of evaluations; None
-    before the first. `reward`: mean reward per step since the last report. `metrics` of the newest update."""
+    before the first. `reward`: mean reward per step since the last report. `metrics` of the newest update; `findings`
+    of the newest diagnosis."""
 
     steps: int
     episodes: int
@@ -76,6 +81,7 @@ class Progress:
     score: float | None
     evaluation: float | None
     metrics: dict[str, float]
+    findings: Sequence[Finding] = ()
 
 
 class Lockstep:
@@ -103,6 +109,7 @@ class Lockstep:
         self._score: float | None = None
         self._evaluation: float | None = None
         self._metrics: dict[str, float] = {}
+        self._watch = Watch(self.agent)
         self._rewards: list[float] = []
         self._resume()
 
@@ -222,13 +229,23 @@ class Lockstep:
         size = self.replay.batch * self.replay.length
         earned = (self.steps - self.replay.prefill) * self.settings.train_ratio
         while self.replayed + size <= earned and self.recorder.steps >= self.replay.prefill:
-            self._metrics = self.agent.train(self.recorder.sample(self.keys), self.replay.burn_in)
+            batch = self.recorder.sample(self.keys)
+            self._metrics = self.agent.train(batch, self.replay.burn_in)
             self.replayed += size
+            if self._watch.look(batch, self.replay.burn_in):
+                self._write_metrics()
 
     def _report(self, began: float, progress: Callable[[Progress], None]) -> None:
         reward, self._rewards = float(np.mean(self._rewards or [0.0])), []
         progress(Progress(self.steps, self.episodes, self.agent.updates, time.monotonic() - began, reward, self._score,
-                          self._evaluation, self._metrics))
+                          self._evaluation, self._metrics, self._watch.findings))
+
+    def _write_metrics(self) -> None:
+        figures = self._metrics | self._watch.figures
+        line = {"steps": self.steps, "updates": self.agent.updates} | {
+            name: float(f"{value:.5g}") for name, value in figures.items() if math.isfinite(value)}
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
 
     def _write_score(self, name: str, value: float | None) -> None:
         line = {"frames": self.steps * self.settings.frames_per_step, "steps": self.steps, "episodes": self.episodes,

@@ -23,10 +23,11 @@ class Watch:
         self.findings: list[Finding] = []
         self.updates = 0
 
-    def look(self, batch: Mapping[str, np.ndarray], burn_in: int) -> None:
-        """To be called after each update, with its batch: diagnoses where it is due."""
+    def look(self, batch: Mapping[str, np.ndarray], burn_in: int) -> bool:
+        """To be called after each update, with its batch: diagnoses where it is due, and says whether it was."""
         if not self._every or self._agent.updates % self._every:
-            return
+            return False
         self.updates = self._agent.updates
         self.figures = self._agent.diagnose(batch, burn_in)
         self.findings = find(self.figures, self.updates)
+        return True
