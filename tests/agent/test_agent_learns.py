@@ -7,6 +7,7 @@ import pytest
 from agent_bench import Echo
 
 from daydreamer.agent import Agent
+from daydreamer.evaluation import Evaluator
 from daydreamer.lockstep import Lockstep, LockstepSettings
 from daydreamer.replay.settings import ReplaySettings
 from daydreamer.settings import AgentSettings
@@ -34,6 +35,7 @@ def test_a_reward_is_explained_by_the_action_before_it_and_by_no_other(tmp_path)
 @pytest.mark.learning
 def test_an_agent_learns_to_do_what_is_paid_for(tmp_path):
     """Random actions earn 8 of 16."""
-    with Lockstep(Echo(), AGENT, REPLAY, LockstepSettings(train_ratio=32), tmp_path, evaluation_env=Echo()) as run:
+    evaluator = Evaluator(lambda _: Echo())
+    with Lockstep(Echo(), AGENT, REPLAY, LockstepSettings(train_ratio=32), tmp_path, evaluator=evaluator) as run:
         run.run(700)
-        assert run.evaluate(5) >= 15
+        assert run.evaluate(5).mean >= 15

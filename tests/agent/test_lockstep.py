@@ -9,6 +9,7 @@ import torch
 from agent_bench import Echo
 
 from daydreamer.agent import BadWeights
+from daydreamer.evaluation import Evaluator
 from daydreamer.lockstep import Lockstep, LockstepSettings
 from daydreamer.replay.chunk import SchemaError
 from daydreamer.replay.errors import LogLocked
@@ -74,7 +75,7 @@ def test_what_is_stored_follows_the_time_convention(tmp_path):
 def test_scores_and_progress_tell_what_happened(tmp_path):
     seen = []
     settings = LockstepSettings(train_ratio=2, evaluate_every=64, evaluate_episodes=2)
-    with Lockstep(Echo(), AGENT, REPLAY, settings, tmp_path, evaluation_env=Echo()) as run:
+    with Lockstep(Echo(), AGENT, REPLAY, settings, tmp_path, evaluator=Evaluator(lambda _: Echo())) as run:
         run.run(128, seen.append)
     lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").open()]
     assert sum("training_return" in line for line in lines) == 128 // 16
