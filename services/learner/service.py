@@ -22,6 +22,7 @@ import zmq
 from gymnasium import spaces
 
 from daydreamer.agent import Agent, BadObservation, NonFiniteLoss
+from daydreamer.diagnostics.watch import Watch
 from daydreamer.replay.limiter import Limiter
 from services.config import Config, leaves, may_change, to_mapping
 from services.crew import Crew
@@ -57,7 +58,7 @@ class LearnerService:
         self._replayed = self._skipped = 0
         self._shelf = Shelf()
         self._published = -1  # updates behind the newest version
-        self._latest: Mapping[str, float] = {}
+        self._latest: dict[str, float] = {}
         self._logged = self._saved = 0
         self._noted = 0.0
 
@@ -67,6 +68,7 @@ class LearnerService:
         model = model_spaces(self._config)
         self._agent = Agent(*model, self._config.agent, self._config.seed, self._config.learner.device)
         self._identity = identity(self._config, *model)
+        self._watch = Watch(self._agent)
         self._restore()
         self._versions = Versions(self._folder.checkpoints / "versions")
         network = self._config.network
@@ -123,7 +125,8 @@ class LearnerService:
                 save = now + learner.checkpoint_seconds
             if (batch := self._feed.take(IDLE)) is not None:
                 self._update(batch)
-            self._node.state, self._node.detail = ("waiting", self._feed.waiting) if batch is None else ("running", "")
+            self._node.state, why = ("waiting", self._feed.waiting) if batch is None else ("running", "")
+            self._node.detail = "; ".join(filter(None, [why, *(finding.text for finding in self._watch.findings)]))
         self._note(time.monotonic())
 
     def _update(self, batch: Batch) -> None:
@@ -136,7 +139,8 @@ class LearnerService:
             self._skip(error)
         else:
             self._skipped = 0
-        self._node.observe("learner_step_seconds", time.perf_counter() - begun)
+            self._node.observe("learner_step_seconds", time.perf_counter() - begun)
+            self._watch.look(batch, burn_in=self._config.replay.burn_in)
 
     def _skip(self, error: Exception) -> None:
         self._skipped += 1
@@ -185,14 +189,15 @@ class LearnerService:
         }
         for name, value in gauges.items():
             self._node.gauge(name, value)
-        for name, value in self._latest.items():
+        for name, value in (self._latest | self._watch.figures).items():
             self._node.gauge("learner_metric", value, name)
         self._node.count("learner_checkpoints_total", self._journal.saved - self._saved)
         self._saved = self._journal.saved
         if updates > self._logged:
             progress = {"steps": self._feed.inserted, "replayed": self._replayed, "train_ratio": achieved,
                         "updates_per_second": rate}
-            self._journal.metrics(updates, progress, self._latest)
+            fresh = self._watch.figures if self._watch.updates > self._logged else {}
+            self._journal.metrics(updates, progress, self._latest | fresh)
         self._logged, self._noted = updates, now
 
 
