@@ -194,16 +194,17 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 def check_resume(old: Config, new: Config) -> None:
     """Whether a run started as `old` may go on as `new`. Raises ConfigError that names every setting in the way."""
-    before, after = dict(leaves(to_mapping(old))), dict(leaves(to_mapping(new)))
-    differing = [key for key in before | after if before.get(key) != after.get(key) and not may_change(key)]
+    before, after = ({key: value for key, value in leaves(to_mapping(c)) if value != {}} for c in (old, new))
+    options = _driver_options(new.robot.driver)
+    differing = [key for key in before | after if before.get(key) != after.get(key) and not may_change(key, options)]
     if differing:
         raise ConfigError("\n".join(
             f"{key}: {after.get(key)!r}: this run was started with {before.get(key)!r}, which cannot change on resume; "
             "keep it, or start another run with --name" for key in differing))
 
 
-def may_change(key: str) -> bool:
-    """Whether the setting with this dotted key is marked as changeable on resume."""
+def may_change(key: str, options: type | None = None) -> bool:
+    """Whether the setting with this dotted key is marked as changeable on resume; `options`: those of the driver."""
     section: Any = Config
     for word in key.split("."):
         setting = _settings(section).get(word)
@@ -211,8 +212,18 @@ def may_change(key: str) -> bool:
             return False
         if setting.metadata.get("resume"):
             return True
-        section = _section(section, word)
+        section = options if key.startswith("robot.options.") and word == "options" else _section(section, word)
     return False
+
+
+def _driver_options(driver: str) -> type | None:
+    """The options of a robot's driver, where it can be found here."""
+    from robots import registry  # most commands need no robot
+
+    try:
+        return registry.driver_class(driver).Options
+    except registry.UnknownRobot:
+        return None
 
 
 _Holder = create_model("_Holder", __config__=ConfigDict(extra="forbid", strict=True), config=(Config, ...))

@@ -23,6 +23,14 @@ WINDOW = 0.2  # rad between setpoint and measured angle: at most 16 N m from the
 USED_LOW = LOWER + np.tile([0.01, 0.01, 0.01], 4) * (UPPER - LOWER)
 USED_HIGH = LOWER + np.tile([0.99, 0.90, 0.60], 4) * (UPPER - LOWER)
 
+# A smaller share, around standing: what Walk in the Park learns to walk with (Smith et al. 2022, its released code).
+NOMINAL = np.tile([0.05, 0.7, -1.4], 4)
+SWING = np.tile([0.2, 0.4, 0.4], 4)
+
+Reach = tuple[np.ndarray, np.ndarray]
+REACHES: dict[str, Reach] = {"range": (USED_LOW, USED_HIGH), "nominal": (NOMINAL - SWING, NOMINAL + SWING)}
+RANGE = REACHES["range"]
+
 STAND_ACTION = np.tile([0.0, -0.2, 1.0], 4)
 FOLDED = np.tile([0.0, 1.1776, -2.69], 4)
 
@@ -32,14 +40,16 @@ OFFSET = 0.08505  # hip axis to leg plane
 LINK = 0.2  # thigh, and calf to the centre of the foot
 
 
-def to_angles(action: np.ndarray) -> np.ndarray:
-    """Actions [..., 12] in [-1, 1] to joint angles [rad]."""
-    return USED_LOW + (np.asarray(action, float) + 1) / 2 * (USED_HIGH - USED_LOW)
+def to_angles(action: np.ndarray, reach: Reach = RANGE) -> np.ndarray:
+    """Actions [..., 12] in [-1, 1] to joint angles [rad]; `reach`: the angles of -1 and 1."""
+    low, high = reach
+    return low + (np.asarray(action, float) + 1) / 2 * (high - low)
 
 
-def to_action(angles: np.ndarray) -> np.ndarray:
-    """The inverse of `to_angles`; beyond [-1, 1] outside the range used."""
-    return (np.asarray(angles, float) - USED_LOW) / (USED_HIGH - USED_LOW) * 2 - 1
+def to_action(angles: np.ndarray, reach: Reach = RANGE) -> np.ndarray:
+    """The inverse of `to_angles`; beyond [-1, 1] outside the reach."""
+    low, high = reach
+    return (np.asarray(angles, float) - low) / (high - low) * 2 - 1
 
 
 STAND = to_angles(STAND_ACTION)

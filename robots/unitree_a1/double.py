@@ -21,6 +21,7 @@ PERIOD = 1_000_000  # ns
 POSES = ("back", "belly", "stand", "side", "random")
 # Standard deviations at noise 1: encoders, gyro and accelerometer of the robot's class, and its coarse foot sensors.
 NOISE = {"q": 0.002, "dq": 0.05, "quaternion": 0.002, "gyro": 0.02, "acceleration": 0.1, "foot_force": 2.0}
+PUSH_SECONDS = 0.2
 _SETTLED = np.array([1.0, 0.0, 0.0, 0.0])
 _ON_BACK = np.array([0.0, 1.0, 0.0, 0.0])
 _ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
@@ -28,12 +29,15 @@ _ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
 
 class A1Double(Link):
     """Starts in `pose`. `noise` scales the measurement noise, `latency` [s] delays the state, `payload` [kg] rides on
-    the trunk, `friction` is that of the feet. For tests and evaluation only: `push`, `set_pose`, `true_velocity`,
-    `data`."""
+    the trunk, `friction` is that of the feet. Every `turn_every` seconds somebody lays it on its back, every
+    `push_every` seconds somebody pushes its trunk with `force` [N], level, from a random side; 0: nobody does. For
+    tests and evaluation only: `push`, `set_pose`, `true_velocity`, `data`."""
 
     def __init__(self, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
-                 friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0) -> None:
+                 friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0, *, turn_every: float = 0.0,
+                 push_every: float = 0.0, force: float = 60.0) -> None:
         self._pose, self._noise, self._latency, self._camera_hz = pose, noise, latency, camera_hz
+        self._turn_every, self._push_every, self._force = _ticks(turn_every), _ticks(push_every), force
         self.reseed(seed)
         self.model = load(Path(__file__).with_name("a1.xml"))
         self.data = mujoco.MjData(self.model)
@@ -51,15 +55,16 @@ class A1Double(Link):
         self._ticks = 0
 
     def reseed(self, seed: int) -> None:
-        """Noise and random poses depend on `seed` alone from now on."""
+        """Noise, random poses and the sides of pushes depend on `seed` alone from now on."""
         self._random = np.random.default_rng(seed)
 
     def open(self, timeout: float = 0.0) -> LowState:
         """A fresh start in the pose."""
         mujoco.mj_resetData(self.model, self.data)
-        self._pushed_until = -1
+        self._opened, self._pushed_until = self._ticks, -1
+        self._turned = self._pushed = 0
         self.set_pose(self._pose)
-        self._delay = Delay(round(self._latency * 1e9 / PERIOD))
+        self._delay = Delay(_ticks(self._latency))
         if self._camera_hz and self._camera is None:
             self._camera = Camera(self.model, "chase", self._camera_hz)
             if self._paced:
@@ -78,6 +83,7 @@ class A1Double(Link):
         self._ticks += 1
         if self._ticks == self._pushed_until:
             self.data.xfrc_applied[self._trunk] = 0
+        self._disturb(self._ticks - self._opened)
         return self._state()
 
     def now(self) -> int:
@@ -94,9 +100,10 @@ class A1Double(Link):
         """Render on a thread from the next `open` on."""
         self._paced = True
 
-    def frame(self) -> dict[str, np.ndarray]:
-        """`image` and `depth` of the chase camera; empty without one."""
-        return {} if self._camera is None else self._camera.frame(self.data.qpos)
+    def extras(self) -> dict[str, np.ndarray]:
+        """`disturbances`: how often it was turned and pushed since it was opened; `image` and `depth` of its camera."""
+        done = {"disturbances": np.array([self._turned, self._pushed], np.float32)}
+        return done if self._camera is None else done | self._camera.frame(self.data.qpos)
 
     def set_pose(self, pose: str) -> None:
         """Put the robot down in one of POSES, at rest and just above the floor."""
@@ -116,13 +123,23 @@ class A1Double(Link):
     def push(self, force: np.ndarray, seconds: float) -> None:
         """A force [3] N, in the world frame, on the trunk for a while from now."""
         self.data.xfrc_applied[self._trunk, :3] = force
-        self._pushed_until = self._ticks + max(1, round(seconds * 1e9 / PERIOD))
+        self._pushed_until = self._ticks + max(1, _ticks(seconds))
 
     def true_velocity(self) -> np.ndarray:
         """The trunk's velocity [3] m/s in the body frame: the truth that the estimator is held to."""
         out = np.zeros(6)
         mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_XBODY, self._trunk, out, 1)
         return out[3:]
+
+    def _disturb(self, ticks: int) -> None:
+        """What whoever stands beside it does at this tick since it was opened."""
+        if self._turn_every and ticks % self._turn_every == 0:
+            self.set_pose("back")
+            self._turned += 1
+        if self._push_every and ticks % self._push_every == 0:
+            side = self._random.uniform(0, 2 * np.pi)
+            self.push(self._force * np.array([np.cos(side), np.sin(side), 0.0]), PUSH_SECONDS)
+            self._pushed += 1
 
     def _clearance(self) -> float:
         """Metres between the floor and the lowest point of the robot."""
@@ -140,3 +157,7 @@ class A1Double(Link):
 
     def _noisy(self, value: np.ndarray, deviation: float) -> np.ndarray:
         return value + self._random.normal(0, self._noise * deviation, value.shape)
+
+
+def _ticks(seconds: float) -> int:
+    return round(seconds * 1e9 / PERIOD)

@@ -1,8 +1,8 @@
 """Driver of the Unitree A1: twelve joint angles follow the actions through filter, interpolation and limits.
 
-A command is a joint position per motor, mapped from [-1, 1] to the joint range used, low-passed at the policy's rate
-and interpolated to it over one control period, as on the robot DayDreamer trained. Every millisecond the limits choose
-the next setpoint from that line and from the measured angles. Disarmed or faulted the motors damp.
+A command is a joint position per motor, mapped from [-1, 1] to the angles that actions reach, low-passed at the
+policy's rate and interpolated to it over one control period, as on the robot DayDreamer trained. Every millisecond the
+limits choose the next setpoint from that line and from the measured angles. Disarmed or faulted the motors damp.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -35,7 +34,8 @@ from robots.unitree_a1 import anatomy
 from robots.unitree_a1.estimator import CONTACT, VelocityEstimator, up
 from robots.unitree_a1.filter import LowPass
 from robots.unitree_a1.link import Link, LowCommand, LowState
-from robots.unitree_a1.tasks import Walk
+from robots.unitree_a1.options import A1Options
+from robots.unitree_a1.tasks import Run, Walk
 
 log = logging.getLogger(__name__)
 
@@ -57,45 +57,18 @@ SIGNALS = {
 }
 
 
-@dataclass(frozen=True)
-class A1Options:
-    """`pose` the double starts in; `noise`, `latency`, `payload`, `friction` as in the double; `camera`: off or chase
-    (signals `image` and `depth`, 64x64, from behind the robot); `filter_hz`: cutoff of the filter, 0: none."""
-
-    pose: str = "back"
-    noise: float = 0.0
-    latency: float = 0.0
-    payload: float = 0.0
-    friction: float = 0.8
-    camera: str = "off"
-    filter_hz: float = 1.5
-
-    def __post_init__(self) -> None:
-        poses = ("back", "belly", "stand", "side", "random")
-        for name, value, good, allowed in (
-            ("pose", self.pose, self.pose in poses, ", ".join(poses)),
-            ("camera", self.camera, self.camera in ("off", "chase"), "off, chase"),
-            ("noise", self.noise, 0 <= self.noise <= 100, "0 to 100"),
-            ("latency", self.latency, 0 <= self.latency <= 0.1, "0 to 0.1 s"),
-            ("payload", self.payload, 0 <= self.payload <= 10, "0 to 10 kg"),
-            ("friction", self.friction, 0 < self.friction <= 5, "above 0, to 5"),
-            ("filter_hz", self.filter_hz, self.filter_hz >= 0, "0 Hz (no filter) or more"),
-        ):
-            if not good:
-                raise ValueError(f"{name}: {value!r}: allowed is {allowed}")
-
-
 class A1Driver(Driver):
     """See the module. `link` opens the way to a robot; without one it is a MuJoCo double with these options."""
 
     Options = A1Options
-    tasks = {"walk": Walk}
+    tasks = {"walk": Walk, "run": Run}
 
     def __init__(self, options: A1Options = A1Options(), control_hz: float = 20.0, seed: int = 0,
                  link: Callable[[], Link] | None = None) -> None:
-        self.options, self.spec = options, _spec(options, control_hz)
+        self.options, self.spec = options, _spec(options, control_hz, of_double=link is None)
         self.link: Link | None = None
         self._make_link = link or partial(_double, options, control_hz, seed)
+        self._reach = anatomy.REACHES[options.actions]
         self._gate = Gate(self.spec.action_space)
         self._limits = Limits(anatomy.LOWER, anatomy.UPPER, 1 / INNER_HZ, velocity=anatomy.SPEED, window=anatomy.WINDOW)
         self._filter = LowPass(options.filter_hz, control_hz)
@@ -150,10 +123,10 @@ class A1Driver(Driver):
             "foot_contacts": state.foot_force > CONTACT, "base_velocity": self._estimator.velocity,
         }
         values = {name: np.asarray(value, np.float32) for name, value in values.items()}
-        return Signals(values | self.link.frame(), state.time, self._ticks)
+        return Signals(values | self.link.extras(), state.time, self._ticks)
 
     def command(self, action: np.ndarray) -> Applied:
-        """A joint position per motor, [12] in [-1, 1] over the range used; filtered, it is reached after one period.
+        """A joint position per motor, [12] in [-1, 1] over what actions reach; filtered, it is there after one period.
 
         The mask also holds what the limits met since the command before.
         """
@@ -165,7 +138,7 @@ class A1Driver(Driver):
             self._settle()
         applied = self._gate.admit(action)
         self._commands.feed(self.link.now())
-        self._draw_line(self._filter(anatomy.to_angles(applied.action)))
+        self._draw_line(self._filter(anatomy.to_angles(applied.action, self._reach)))
         met, self._clip = self._clip, Clip.NONE
         return _with(applied, met)
 
@@ -281,7 +254,7 @@ class A1Driver(Driver):
         """Nothing of the motion before is left: what comes next begins at the present setpoint, at rest."""
         here = self._limits.setpoint
         self._filter.start(here)
-        self._gate.start(anatomy.to_action(here))
+        self._gate.start(anatomy.to_action(here, self._reach))
         self._draw_line(here, ticks=0)
 
     def _obey_hold(self) -> None:
@@ -336,10 +309,11 @@ def _double(options: A1Options, control_hz: float, seed: int) -> Link:
     from robots.unitree_a1.double import A1Double  # mujoco only where there is no robot
 
     return A1Double(options.pose, options.noise, options.latency, options.payload, options.friction,
-                    control_hz if options.camera == "chase" else 0.0, seed)
+                    control_hz if options.camera == "chase" else 0.0, seed, turn_every=options.turn_every,
+                    push_every=options.push_every, force=options.push)
 
 
-def _spec(options: A1Options, control_hz: float) -> RobotSpec:
+def _spec(options: A1Options, control_hz: float, of_double: bool) -> RobotSpec:
     if not 1 <= control_hz <= 200:
         raise ValueError(f"control_hz: {control_hz:g}: allowed is 1 to 200")
     signals: dict[str, spaces.Space] = {name: spaces.Box(-np.inf, np.inf, (size,), np.float32)
@@ -349,6 +323,8 @@ def _spec(options: A1Options, control_hz: float) -> RobotSpec:
         signals["image"] = spaces.Box(0, 255, (64, 64, 3), np.uint8)
         signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
         units |= {"image": "", "depth": "0.02 m"}
+    if of_double:
+        signals["disturbances"], units["disturbances"] = spaces.Box(0, np.inf, (2,), np.float32), ""
     action = spaces.Box(-1.0, 1.0, (12,), np.float32)
     ttl = max(0.2, 2.5 / control_hz)
     return RobotSpec("unitree_a1", spaces.Dict(signals), units, action, control_hz, INNER_HZ, ttl, max(1.0, 2 * ttl))

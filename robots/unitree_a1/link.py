@@ -53,8 +53,8 @@ class Link(ABC):
     def close(self) -> None:
         """The motors are left without a command."""
 
-    def frame(self) -> dict[str, np.ndarray]:
-        """`image` and `depth` where the link has a camera."""
+    def extras(self) -> dict[str, np.ndarray]:
+        """Signals that only this link has: `image` and `depth` of a camera, `disturbances` of a double."""
         return {}
 
     def true_velocity(self) -> np.ndarray | None:

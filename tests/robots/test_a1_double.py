@@ -115,6 +115,38 @@ def test_a_push_moves_it_and_ends(double):
     assert not double.data.xfrc_applied.any() and np.abs(double.true_velocity()).max() < 0.05
 
 
+def disturbed(seed):
+    """Five seconds with a robot that is turned every 2 s and pushed every 0.8 s: what was done when, and the pushes."""
+    double = A1Double("stand", seed=seed, turn_every=2.0, push_every=0.8, force=40.0)
+    double.open()
+    counts, forces, upright = [], [], []
+    for _ in range(5000):
+        double.exchange(hold(anatomy.STAND))
+        counts.append(double.extras()["disturbances"])
+        forces.append(double.data.xfrc_applied[1, :3].copy())
+        upright.append(double.data.xmat[1][8])
+    done = np.diff(counts, axis=0, prepend=0)
+    return [1 + np.flatnonzero(column) for column in done.T], np.array(forces), np.array(upright)
+
+
+def test_every_so_often_somebody_lays_it_on_its_back_and_pushes_it():
+    (turned, pushed), forces, upright = disturbed(0)
+    assert turned.tolist() == [2000, 4000] and pushed.tolist() == [800, 1600, 2400, 3200, 4000, 4800]
+    assert (upright[turned - 1] < -0.99).all() and upright[500] > 0.99
+    strength = np.linalg.norm(forces, axis=1)
+    assert np.allclose(strength[strength > 0], 40) and (strength > 0).sum() == 6 * 200  # ms
+    assert not forces[:, 2].any() and len(set(forces[strength > 0, 0])) == 6  # level, each from another side
+
+
+def test_disturbances_are_the_same_for_the_same_seed_and_there_are_none_unless_asked_for():
+    assert np.array_equal(disturbed(0)[1], disturbed(0)[1])
+    assert not np.array_equal(disturbed(0)[1], disturbed(1)[1])
+    quiet = A1Double("stand")
+    quiet.open()
+    settle(quiet, hold(anatomy.STAND), 1)
+    assert not quiet.extras()["disturbances"].any()
+
+
 def test_noise_is_as_large_as_asked_and_latency_as_long():
     still = A1Double("belly", noise=1.0, seed=3)
     still.open()

@@ -3,6 +3,7 @@ import pytest
 
 from robots.driver import Clip, FaultLatched, Mode, NotConnected, StaleState, Stop
 from robots.unitree_a1 import anatomy
+from robots.unitree_a1.double import A1Double
 from robots.unitree_a1.driver import MODEL_KEYS, A1Driver, A1Options
 from robots.unitree_a1.filter import LowPass
 
@@ -264,7 +265,7 @@ def test_a_robot_on_its_back_is_not_folded():
 
 @pytest.mark.parametrize("options", [
     {"pose": "handstand"}, {"camera": "front"}, {"noise": -1.0}, {"latency": 1.0}, {"filter_hz": -1.0},
-    {"payload": 50.0}])
+    {"payload": 50.0}, {"turn_every": 0.5}, {"push_every": -1.0}, {"push": 2000.0}, {"actions": "all"}])
 def test_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         A1Options(**options)
@@ -323,3 +324,35 @@ def test_the_signals_say_where_the_filter_takes_the_setpoint(standing):
     after = last(periods(standing, 1, anatomy.to_action(values["setpoint"])))
     assert np.abs(values["filter_ahead"]).max() > 0.01
     assert np.allclose(after["setpoint"], first, atol=2e-3)
+
+
+def test_being_turned_in_the_middle_of_a_motion_is_no_fault_and_is_counted():
+    driver = A1Driver(A1Options(pose="stand", turn_every=1.01, push_every=1.5))
+    driver.connect()
+    driver.arm()
+    trace = list(periods(driver, 60, STAND))
+    counts = np.array([values["disturbances"] for values in trace])
+    assert counts[-1].tolist() == [3, 2]
+    turned = 1 + np.flatnonzero(np.diff(counts[:, 0]))
+    assert all(trace[t]["up"][2] < -0.9 for t in turned)
+    health = driver.health()
+    assert health.mode == Mode.ARMED and not health.fault
+    for values in trace:
+        assert np.abs(values["setpoint"] - values["joint_angles"]).max() < 2 * anatomy.WINDOW
+
+
+def test_a_robot_that_is_no_double_is_not_disturbed_by_anybody():
+    driver = A1Driver(link=lambda: A1Double("stand"))
+    assert "disturbances" not in driver.spec.signals.spaces
+    assert "disturbances" in A1Driver().spec.signals.spaces
+
+
+def test_nominal_actions_reach_a_little_around_standing():
+    driver = A1Driver(A1Options(pose="stand", actions="nominal", filter_hz=0.0))
+    driver.connect()
+    driver.arm()
+    assert np.abs(driver.read().values["setpoint"] - anatomy.STAND).max() < 1e-6
+    values = last(periods(driver, 20, np.zeros(12)))
+    assert np.allclose(values["setpoint"], anatomy.NOMINAL, atol=1e-6)
+    values = last(periods(driver, 20, np.tile([0.0, 0.5, -0.5], 4)))
+    assert np.allclose(values["setpoint"], anatomy.NOMINAL + np.tile([0, 0.2, -0.2], 4), atol=1e-6)

@@ -400,13 +400,13 @@ def test_a_slow_picture_does_not_stall_the_physics(monkeypatch):
     double = A1Double("stand", camera_hz=20.0)
     double.keep_pace()
     double.open()
-    double.frame()
+    double.extras()
     assert rendering.wait(5)
     for _ in range(5):
         double.exchange(LowCommand(anatomy.STAND, anatomy.KP, anatomy.KD))
-        assert not double.frame()["image"].any()  # none is finished yet, and nobody waits for it
+        assert not double.extras()["image"].any()  # none is finished yet, and nobody waits for it
     finish.set()
-    wait_until(lambda: double.frame()["image"].all())
+    wait_until(lambda: double.extras()["image"].all())
     double.close()
 
 

@@ -140,3 +140,11 @@ def test_a_run_may_go_on_with_another_train_ratio_but_not_with_another_robot(tmp
     told = str(caught.value).splitlines()
     assert [line.partition(":")[0] for line in told] == ["robot.driver", "robot.control_hz"]
     assert "started with 'unitree_a1'" in told[0] and "--name" in told[0]
+
+
+def test_a_run_may_go_on_in_a_rougher_world_but_not_with_other_actions(tmp_path):
+    path = _write(tmp_path, ROBOT)
+    old = configs.load(path)
+    configs.check_resume(old, configs.load(path, ["robot.options.turn_every=60", "robot.options.push_every=10"]))
+    with pytest.raises(ConfigError, match="^robot.options.filter_hz: 5"):
+        configs.check_resume(old, configs.load(path, ["robot.options.filter_hz=5", "robot.options.payload=2"]))

@@ -1,0 +1,49 @@
+"""The settings of an A1: those of the world around its double, and those of the robot itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from robots.unitree_a1 import anatomy
+
+WORLD = {"resume": True}  # the world may change around a robot that learns; what its actions mean may not
+
+
+@dataclass(frozen=True)
+class A1Options:
+    """What the double's world is like: `pose` it starts in; `noise`, `latency`, `payload`, `friction`, `turn_every`,
+    `push_every` and `push` [N] as in the double. A run that is resumed may find these changed.
+
+    What the robot is: `camera`: off or chase (signals `image` and `depth`, 64x64, from behind the robot); `filter_hz`:
+    cutoff of the filter, 0: none; `actions`: the whole range of the joints, or nominal, a smaller one around standing.
+    """
+
+    pose: str = field(default="back", metadata=WORLD)
+    noise: float = field(default=0.0, metadata=WORLD)
+    latency: float = field(default=0.0, metadata=WORLD)
+    payload: float = field(default=0.0, metadata=WORLD)
+    friction: float = field(default=0.8, metadata=WORLD)
+    turn_every: float = field(default=0.0, metadata=WORLD)
+    push_every: float = field(default=0.0, metadata=WORLD)
+    push: float = field(default=60.0, metadata=WORLD)
+    camera: str = "off"
+    filter_hz: float = 1.5
+    actions: str = "range"
+
+    def __post_init__(self) -> None:
+        poses, reaches = ("back", "belly", "stand", "side", "random"), tuple(anatomy.REACHES)
+        for name, good, allowed in (
+            ("pose", self.pose in poses, ", ".join(poses)),
+            ("camera", self.camera in ("off", "chase"), "off, chase"),
+            ("noise", 0 <= self.noise <= 100, "0 to 100"),
+            ("latency", 0 <= self.latency <= 0.1, "0 to 0.1 s"),
+            ("payload", 0 <= self.payload <= 10, "0 to 10 kg"),
+            ("friction", 0 < self.friction <= 5, "above 0, to 5"),
+            ("turn_every", self.turn_every == 0 or self.turn_every >= 1, "0 (never), or at least 1 s"),
+            ("push_every", self.push_every == 0 or self.push_every >= 1, "0 (never), or at least 1 s"),
+            ("push", 0 <= self.push <= 1000, "0 to 1000 N"),
+            ("filter_hz", self.filter_hz >= 0, "0 Hz (no filter) or more"),
+            ("actions", self.actions in reaches, ", ".join(reaches)),
+        ):
+            if not good:
+                raise ValueError(f"{name}: {getattr(self, name)!r}: allowed is {allowed}")
