@@ -131,9 +131,9 @@ class Agent:
     def diagnose(self, batch: Mapping[str, np.ndarray], burn_in: int = 0) -> dict[str, float]:
         """What makes failures of learning visible (docs/diagnostics.md), of a batch as `train` takes it. Changes
         nothing, not even the random numbers to come. Raises BadObservation."""
-        state, data = self._prepared(batch, burn_in)
         generator = self.generator.get_state()
         try:
+            state, data = self._prepared(batch, burn_in)
             total, _ = self._loss(state, data)
             figures = gradient_norms(total, self.modules.values())
             figures |= diagnosis(self.model, self.behaviour, state, data, self.settings.discount)

@@ -14,7 +14,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import closing
 
 import torch

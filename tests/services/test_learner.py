@@ -28,6 +28,7 @@ from learning_bench import (
 from safetensors.torch import load
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from daydreamer.diagnostics import findings
 from daydreamer.replay.chunk import Chunk
 from services.embodiment import model_spaces
 from services.learner import checkpoints, feed
@@ -231,3 +232,16 @@ def test_a_batch_is_asked_for_again_when_its_answer_is_lost(tmp_path, monkeypatc
             again = server.receive(PATIENCE).message
         assert again.number > lost.number and again.replayed == lost.replayed == 0
         server.close()
+
+
+def test_how_learning_goes_is_written_down_and_what_is_wrong_stands_beside_the_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(findings, "SETTLED", 0)
+    monkeypatch.setattr(findings, "RULES", (findings.Rule("action/deviation", "it moves too little", lowest=1e9),))
+    with replay(tmp_path) as board:
+        collect(board, 6)
+        with learner(board, tmp_path, agent={"diagnose_every": 3}):
+            wait_until(lambda: board.states.get("learner") == "waiting ratio; it moves too little", "it was said")
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert any({"value/error", "action/deviation", "gradient/encoder"} <= line.keys() for line in lines)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {"value/error", "latent/effective_rank", "open_loop/vectors_1"} <= set(board.Tags()["scalars"])
