@@ -332,7 +332,7 @@ def test_being_turned_in_the_middle_of_a_motion_is_no_fault_and_is_counted():
     driver.arm()
     trace = list(periods(driver, 60, STAND))
     counts = np.array([values["disturbances"] for values in trace])
-    assert counts[-1].tolist() == [3, 2]
+    assert counts[-1].tolist() == [2, 2]
     turned = 1 + np.flatnonzero(np.diff(counts[:, 0]))
     assert all(trace[t]["up"][2] < -0.9 for t in turned)
     health = driver.health()
