@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 MODELS = ("rssm", "tiny")
-BEHAVIOURS = ("actor_critic",)
+BEHAVIOURS = ("actor_critic", "mpc")
+LEARNING = ("actor_critic",)  # behaviours that learn, which a planner may plan around
+PLANNERS = ("mppi", "cem")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -57,6 +59,46 @@ class LossScales:
 
 
 @dataclass(frozen=True)
+class PlannerSettings:
+    """How `behaviour: mpc` plans, around the behaviour `around`, which learns.
+
+    Each of `iterations` draws `candidates` plans of `horizon` steps and keeps the best `elites`; 0 iterations leave the
+    acting to the actor. `proposals` of the first candidates follow the actor; 0 plans without it. `temperature` of
+    MPPI: how far behind the best, in the elites' mean distance from it, a plan counts a third. Deviations are those of
+    the actions drawn; of discrete actions, the share taken at random. `action_cost` is the price of an action's squared
+    length, in rewards. `budget`: seconds after which the best plan so far is taken, 0: none; runs that must repeat
+    bit for bit have none. The policy server ends planning before a robot's `action_deadline` in any case.
+    """
+
+    around: str = "actor_critic"
+    method: str = field(default="mppi", metadata={"resume": True})
+    candidates: int = field(default=64, metadata={"resume": True})
+    horizon: int = field(default=4, metadata={"resume": True})
+    iterations: int = field(default=2, metadata={"resume": True})
+    elites: int = field(default=8, metadata={"resume": True})
+    proposals: int = field(default=16, metadata={"resume": True})
+    temperature: float = field(default=0.5, metadata={"resume": True})
+    min_deviation: float = field(default=0.05, metadata={"resume": True})
+    max_deviation: float = field(default=0.5, metadata={"resume": True})
+    action_cost: float = field(default=0.0, metadata={"resume": True})
+    budget: float = field(default=0.0, metadata={"resume": True})
+
+    def __post_init__(self) -> None:
+        _choice("around", self.around, LEARNING)
+        _choice("method", self.method, PLANNERS)
+        _check("candidates", self.candidates, self.candidates >= 2, "at least 2")
+        _check("horizon", self.horizon, self.horizon >= 1, "at least 1")
+        _check("iterations", self.iterations, self.iterations >= 0, "at least 0 (0: the actor acts)")
+        _check("elites", self.elites, 1 <= self.elites <= self.candidates, "from 1 to `candidates`")
+        _check("proposals", self.proposals, 0 <= self.proposals < self.candidates, "from 0 to `candidates` - 1")
+        _check("temperature", self.temperature, self.temperature > 0, "more than 0")
+        _check("min_deviation", self.min_deviation, self.min_deviation > 0, "more than 0")
+        _check("max_deviation", self.max_deviation, self.max_deviation >= self.min_deviation, "`min_deviation` or more")
+        _check("action_cost", self.action_cost, self.action_cost >= 0, "at least 0")
+        _check("budget", self.budget, self.budget >= 0, "at least 0 seconds (0: none)")
+
+
+@dataclass(frozen=True)
 class AgentSettings:
     """One world model, one behaviour, one optimiser.
 
@@ -88,6 +130,7 @@ class AgentSettings:
     unimix: float = 0.01
     slow_rate: float = 0.02
     loss_scales: LossScales = field(default_factory=LossScales)
+    planner: PlannerSettings = field(default_factory=PlannerSettings)
     precision: str = field(default="float32", metadata={"resume": True})
     diagnose_every: int = field(default=200, metadata={"resume": True})
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from daydreamer.behaviours.actor_critic import ActorCritic
 from daydreamer.behaviours.behaviour import Behaviour
+from daydreamer.behaviours.mpc import Mpc
 from daydreamer.models.world_model import WorldModel
 from daydreamer.settings import AgentSettings
 
-BY_NAME: dict[str, type[Behaviour]] = {"actor_critic": ActorCritic}
+LEARNING: dict[str, type[Behaviour]] = {"actor_critic": ActorCritic}
 
 
 def build_behaviour(model: WorldModel, settings: AgentSettings) -> Behaviour:
     """The behaviour that the settings name, for this model."""
-    return BY_NAME[settings.behaviour](model, settings)
+    if settings.behaviour == "mpc":
+        return Mpc(model, LEARNING[settings.planner.around](model, settings), settings)
+    return LEARNING[settings.behaviour](model, settings)

@@ -37,6 +37,11 @@ class Behaviour(nn.Module):
         """The part that has weights: the behaviour itself, unless it is planned around another."""
         return self
 
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """What is worth knowing about the last `act`, by name."""
+        return {}
+
     def initial(self, batch: int) -> State:
         """The carry before the first step of an episode: [B, ...]."""
         return {}
