@@ -6,13 +6,17 @@ at the next opening: it is reported as `unfinished`, not as damage. Where a chun
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from daydreamer.replay.chunk import Schema
 from daydreamer.replay.errors import LogError
-from daydreamer.replay.record import Damage, Entry, Layout, Scan
+from daydreamer.replay.record import Damage, Entry, Layout, Preamble, Scan
 from daydreamer.replay.segment import Segment, segment_paths
 
 
@@ -79,29 +83,52 @@ def verify(folder: Path | str) -> LogStats:
     return _look(Path(folder), payloads=True)
 
 
+def columns(folder: Path | str, names: Collection[str]) -> list[dict[str, np.ndarray]]:
+    """Those of the named columns that the log in `folder` has, whole, [steps, ...]: one dictionary per stream, in the
+    order of their first steps. What cannot be read is left out. Raises LogError if there is no log."""
+    with _retention_named(Path(folder)):
+        segments, _, layout, scans = _scan(Path(folder), payloads=True)
+        found = [column.name for column in layout.schema.columns if column.name in names]
+        by_number = {segment.number: segment for segment in segments}
+        streams = [[by_number[entry.segment].columns(entry, layout, found, checked=False) for entry in chunks]
+                   for chunks in _by_stream(scans).values()]
+        return [{name: np.concatenate([part[name] for part in parts]) for name in found} for parts in streams]
+
+
 def _look(folder: Path, payloads: bool) -> LogStats:
-    try:
+    with _retention_named(folder):
         return _read(folder, payloads)
+
+
+@contextmanager
+def _retention_named(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise LogError(f"{folder}: retention removed {error.filename} meanwhile: try again") from error
 
 
-def _read(folder: Path, payloads: bool) -> LogStats:
+def _scan(folder: Path, payloads: bool) -> tuple[list[Segment], list[Preamble], Layout, list[Scan]]:
+    """The segments, the preambles that can be read, and what is in each segment."""
     segments = [Segment(path, number) for number, path in segment_paths(folder)]
     preambles = [segment.preamble() for segment in segments]
     known = [preamble for preamble in preambles if preamble]
     if not known:
         raise LogError(f"{folder}: no chunk log here: give the replay folder of a run")
-    schema = Schema.from_json(known[0].schema)
-    layout = Layout(schema)
+    layout = Layout(Schema.from_json(known[0].schema))
     scans = [s.scan(p.bytes if p else 0, layout, payloads) for s, p in zip(segments, preambles, strict=True)]
+    return segments, known, layout, scans
+
+
+def _read(folder: Path, payloads: bool) -> LogStats:
+    segments, known, layout, scans = _scan(folder, payloads)
     unfinished = segments[-1].size - scans[-1].cut_torn_end(segments[-1].size)
     corrupt = [damage for found in scans for damage in found.damages]
     streams = _by_stream(scans)
     by_number = {segment.number: segment for segment in segments}
     return LogStats(
         folder=folder,
-        schema=schema,
+        schema=layout.schema,
         segments=len(segments),
         bytes=sum(segment.size for segment in segments),
         inserted=known[0].inserted + sum(found.steps for found in scans),

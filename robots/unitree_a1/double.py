@@ -35,7 +35,7 @@ class A1Double(Link):
 
     def __init__(self, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
                  friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0, *, turn_every: float = 0.0,
-                 push_every: float = 0.0, force: float = 60.0) -> None:
+                 push_every: float = 0.0, force: float = 100.0) -> None:
         self._pose, self._noise, self._latency, self._camera_hz = pose, noise, latency, camera_hz
         self._turn_every, self._push_every, self._force = _ticks(turn_every), _ticks(push_every), force
         self.reseed(seed)

@@ -25,7 +25,7 @@ class A1Options:
     friction: float = field(default=0.8, metadata=WORLD)
     turn_every: float = field(default=0.0, metadata=WORLD)
     push_every: float = field(default=0.0, metadata=WORLD)
-    push: float = field(default=60.0, metadata=WORLD)
+    push: float = field(default=100.0, metadata=WORLD)
     camera: str = "off"
     filter_hz: float = 1.5
     actions: str = "range"

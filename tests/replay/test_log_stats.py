@@ -5,7 +5,7 @@ from experience import EPISODE, SCHEMA, A, B, chunk, fill, newest
 
 from daydreamer.replay.chunk_log import ChunkLog
 from daydreamer.replay.errors import LogError
-from daydreamer.replay.stats import stats, verify
+from daydreamer.replay.stats import columns, stats, verify
 
 
 def test_a_log_in_use_can_be_counted(tmp_path):
@@ -23,6 +23,21 @@ def test_a_log_in_use_can_be_counted(tmp_path):
         assert found.schema == SCHEMA
         assert found.sound
         assert found.unfinished == 0
+
+
+def test_columns_of_a_log_in_use_can_be_read_stream_by_stream(tmp_path):
+    with ChunkLog.open(tmp_path, SCHEMA, 2000) as log:
+        fill(log, A, 3)
+        fill(log, B, 2)
+        fill(log, A, 4)
+        of_a, of_b = columns(tmp_path, ["reward", "action", "nothing"])
+        assert sorted(of_a) == ["action", "reward"]
+        assert of_a["reward"].tolist() == [step / 7 for step in range(35)]
+        assert of_b["action"].tolist() == [[step + 1, B[0]] for step in range(10)]
+    os.truncate(newest(tmp_path), log.entries[-1].payload.stop - 1)
+    assert len(columns(tmp_path, ["reward"])[0]["reward"]) == 30
+    with pytest.raises(LogError, match="no chunk log here"):
+        columns(tmp_path / "nowhere", ["reward"])
 
 
 def test_steps_that_retention_removed_still_count_as_inserted(tmp_path):
