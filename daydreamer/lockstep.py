@@ -110,12 +110,13 @@ class Lockstep:
         self.keys = [*space, "reward", *FLAGS]
         self._score: float | None = None
         self._evaluation: Played | None = None
-        self._scores = Scores(self.folder / "scores.jsonl")
+        self._scores, self._figures = (Scores(self.folder / name) for name in ("scores.jsonl", "metrics.jsonl"))
         self._metrics: dict[str, float] = {}
         self._watch = Watch(self.agent)
         self._rewards: list[float] = []
         self._resume()
         self._scores.cut(self.steps)
+        self._figures.cut(self.steps)
 
     def run(self, steps: int, progress: Callable[[Progress], None] = lambda _: None,
             stop: Callable[[], bool] = lambda: False) -> None:
@@ -125,7 +126,7 @@ class Lockstep:
         while self.steps < steps and not stop():
             before = self.steps
             self._episode(steps, progress, stop)
-            self._write_score(training_return=self._score)
+            self._write_score(training_return=round(self._score, 3))
             if self.evaluator and self._reached(every.evaluate_every, before):
                 self.evaluate(every.evaluate_episodes)
             if self._reached(every.checkpoint_every, before):
@@ -137,7 +138,8 @@ class Lockstep:
         seeds = [self._seed(1, self.evaluations + 1 + i) for i in range(episodes)]
         self._evaluation = self.evaluator.play(self.agent, seeds)
         self.evaluations += episodes
-        self._write_score(evaluation_return=self._evaluation.mean, evaluation_returns=self._evaluation.returns)
+        returns = [round(score, 3) for score in self._evaluation.returns]
+        self._write_score(evaluation_return=round(self._evaluation.mean, 3), evaluation_returns=returns)
         return self._evaluation
 
     def save(self) -> None:
@@ -240,10 +242,8 @@ class Lockstep:
 
     def _write_metrics(self) -> None:
         figures = self._metrics | self._watch.figures
-        line = {"steps": self.steps, "updates": self.agent.updates} | {
-            name: float(f"{value:.5g}") for name, value in figures.items() if math.isfinite(value)}
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        self._figures.add({"steps": self.steps, "updates": self.agent.updates} | {
+            name: float(f"{value:.5g}") for name, value in figures.items() if math.isfinite(value)})
 
     def _write_score(self, **score: Any) -> None:
         self._scores.add({"frames": self.steps * self.settings.frames_per_step, "steps": self.steps,

@@ -122,8 +122,8 @@ class GymDriver(Driver):
 
     def __init__(self, options: GymOptions, control_hz: float = 20.0, seed: int = 0) -> None:
         self.options, self._seed = options, seed
-        env = gymnasium.make(options.id, **options.kwargs)
-        self._parts, self._action = _parts(env.observation_space), env.action_space
+        env = made(options)
+        self._parts, self._action = parts(env.observation_space), env.action_space
         env.close()
         self.spec = _spec(options, self._parts, self._action, control_hz)
         self._gate = Gate(self.spec.action_space, self.spec.noop)
@@ -137,7 +137,7 @@ class GymDriver(Driver):
         """Makes and resets the environment; disarmed."""
         if self._env is None:
             self._interlock.stop(Stop.DAMP)
-            self._env = gymnasium.make(self.options.id, **self.options.kwargs)
+            self._env = made(self.options)
             self._reset(self._seed)
             self._seed = None
 
@@ -211,7 +211,7 @@ class GymDriver(Driver):
         return (low + (action + 1) / 2 * (high - low)).astype(self._action.dtype)
 
     def _show(self, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
-        values = {name: _pick(observation, path, space) for name, (path, space) in self._parts.items()}
+        values = {name: picked(observation, path, space) for name, (path, space) in self._parts.items()}
         values["env_reward"] = np.asarray(reward, np.float32)
         values["env_terminated"] = np.asarray(terminated, np.uint8)
         values["env_truncated"] = np.asarray(truncated, np.uint8)
@@ -230,22 +230,33 @@ class GymDriver(Driver):
 Parts = dict[str, tuple[tuple[str, ...], spaces.Space]]
 
 
-def _parts(space: spaces.Space, path: tuple[str, ...] = ()) -> Parts:
+def made(options: GymOptions, **more: Any) -> gymnasium.Env:
+    """The environment that the options name. Raises ValueError where there is none, or what it needs is missing."""
+    try:
+        return gymnasium.make(options.id, **options.kwargs, **more)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ValueError(f"id: {options.id}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"kwargs: {dict(options.kwargs)}: {error}") from error
+
+
+def parts(space: spaces.Space, path: tuple[str, ...] = ()) -> Parts:
     """The leaves of an observation space: name -> (where it lies in the observation, its own space)."""
     if isinstance(space, spaces.Dict):
-        return {name: part for key, inner in space.items() for name, part in _parts(inner, (*path, key)).items()}
+        return {name: part for key, inner in space.items() for name, part in parts(inner, (*path, key)).items()}
     return {"_".join(path) or "observation": (path, space)}
 
 
-def _pick(observation: Any, path: tuple[str, ...], space: spaces.Space) -> np.ndarray:
+def picked(observation: Any, path: tuple[str, ...], space: spaces.Space) -> np.ndarray:
+    """One leaf of an observation, as it is shown: see `box`."""
     for key in path:
         observation = observation[key]
     if not isinstance(space, spaces.Box):
         return np.asarray(spaces.flatten(space, observation), np.float32)
-    return np.asarray(observation, _box(space).dtype)
+    return np.asarray(observation, box(space).dtype)
 
 
-def _box(space: spaces.Space) -> spaces.Box:
+def box(space: spaces.Space) -> spaces.Box:
     """The box a leaf is shown as: bytes stay bytes, all other numbers become float32."""
     if not isinstance(space, spaces.Box):
         space = spaces.flatten_space(space)
@@ -254,8 +265,8 @@ def _box(space: spaces.Space) -> spaces.Box:
     return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), space.shape, np.float32)
 
 
-def _spec(options: GymOptions, parts: Parts, action: spaces.Space, control_hz: float) -> RobotSpec:
-    signals = {name: _box(space) for name, (_, space) in parts.items()}
+def _spec(options: GymOptions, leaves: Parts, action: spaces.Space, control_hz: float) -> RobotSpec:
+    signals = {name: box(space) for name, (_, space) in leaves.items()}
     signals["env_reward"] = spaces.Box(-np.inf, np.inf, (), np.float32)
     signals |= {name: spaces.Box(0, 1, (), np.uint8) for name in ("env_terminated", "env_truncated")}
     inner_hz = control_hz * max(1, round(POLL_HZ / control_hz))

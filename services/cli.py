@@ -105,15 +105,21 @@ def replay(config: ConfigFile, connect: Connect = "", changes: Changes = None, n
 
 @app.command()
 def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Seed = None, home: Home = Path("runs"),
-          steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to collect in all.")] = 100_000,
-          episode_steps: Annotated[int, typer.Option("--episode-steps", min=1, help="Cut episodes here.")] = 1000,
+          steps: Annotated[int | None, typer.Option("--steps", help="Steps to collect in all.")] = None,
+          episode_steps: Annotated[int | None, typer.Option("--episode-steps", help="Cut episodes here.")] = None,
           ) -> None:
-    """The same agent in lockstep with its robot, in one process and in the robot's own time. Resumes."""
+    """The same agent in lockstep with its robot, in one process and in the robot's own time. Resumes.
+
+    With --seed K, and no --name, the run's name ends in -K.
+    """
     from rich.console import Console
 
     from services.console import training
 
-    training.train(_load(config, changes, name=name, seed=seed), home, steps, episode_steps, Console())
+    if seed is not None and not name:
+        name = f"{_load(config, changes).name}-{seed}"
+    training.train(_load(config, changes, name=name, seed=seed, steps=steps, episode_steps=episode_steps), home,
+                   Console())
 
 
 @app.command()
@@ -227,11 +233,13 @@ def parse_duration(text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | None = None, count: int | None = None):
+def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | None = None, count: int | None = None,
+          steps: int | None = None, episode_steps: int | None = None):
     """The config, with the options that stand for a setting."""
     from services import config as configs
 
-    named = {"name": name or None, "seed": seed, "robot.count": count}
+    named = {"name": name or None, "seed": seed, "robot.count": count, "training.steps": steps,
+             "training.episode_steps": episode_steps}
     given = [f"{key}={value}" for key, value in named.items() if value is not None]
     return configs.load(path, [*(changes or ()), *given])
 

@@ -86,6 +86,24 @@ class LearnerConfig:
 
 
 @dataclass(frozen=True)
+class TrainingConfig:
+    """`daydreamer train`: `steps` to collect in all. Episodes are cut after `episode_steps`; 0: where they end by
+    themselves, those of a robot after 1000 steps. Every `evaluate_every` steps `evaluate_episodes` are played with the
+    mode of the policy, 0: never; `video`: one of them is filmed. A checkpoint every `checkpoint_every` steps."""
+
+    steps: int = 100_000
+    episode_steps: int = 0
+    evaluate_every: int = 10_000
+    evaluate_episodes: int = 10
+    checkpoint_every: int = 10_000
+    video: bool = True
+
+    def __post_init__(self) -> None:
+        _require(self, "at least 1", "steps", "evaluate_episodes", when=lambda v: v >= 1)
+        _require(self, "at least 0", "episode_steps", "evaluate_every", "checkpoint_every", when=lambda v: v >= 0)
+
+
+@dataclass(frozen=True)
 class PolicyConfig:
     """The policy server. `batch_window`: seconds it waits after a request for others to answer together with it;
     `poll_seconds`: how often it asks for newer weights."""
@@ -138,6 +156,7 @@ class Config:
     agent: AgentSettings = field(default_factory=AgentSettings)
     replay: ReplaySettings = field(default_factory=ReplaySettings, metadata=CHANGEABLE)
     learner: LearnerConfig = field(default_factory=LearnerConfig, metadata=CHANGEABLE)
+    training: TrainingConfig = field(default_factory=TrainingConfig, metadata=CHANGEABLE)
     policy: PolicyConfig = field(default_factory=PolicyConfig, metadata=CHANGEABLE)
     network: NetworkConfig = field(default_factory=NetworkConfig, metadata=CHANGEABLE)
 
@@ -270,12 +289,12 @@ def _place(words: list[str], written: Written, where: str) -> str:
 
 
 def _suggestion(words: list[str]) -> str:
-    """The nearest key of the same section, else the section where a key of that name belongs, else all keys."""
+    """The section where a key of that name belongs, else the nearest key of the same section, else all keys."""
     section: Any = Config
     for word in words[:-1]:
         section = _section(section, word)
     near = difflib.get_close_matches(words[-1], _settings(section), n=1, cutoff=0.6)
     elsewhere = [f"{name}.{words[-1]}" for name in _settings(Config) if words[-1] in _settings(_section(Config, name))]
     if near or elsewhere:
-        return f", did you mean {(near or elsewhere)[0]}?"
+        return f", did you mean {(elsewhere or near)[0]}?"
     return f"; there are {', '.join(_settings(section))}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 
+import gymnasium
 from gymnasium import spaces
 
-from robots import registry
+from robots import environments, registry
 from robots.driver import RobotSpec
 from services.config import Config, ConfigError
 
@@ -26,6 +27,19 @@ def model_spaces(config: Config) -> tuple[spaces.Dict, spaces.Box | spaces.Discr
     """Observation and action space of the agent, on hosts without the robot too. Raises as `robot_spec`."""
     spec = robot_spec(config)
     return observation_space(config, spec), spec.action_space
+
+
+def environment(config: Config, filmed: bool = False) -> gymnasium.Env:
+    """The config's robot as an environment that is stepped in lockstep; `filmed`: one that can render, if it has a
+    picture. Raises as `robot_spec`."""
+    robot_spec(config)
+    robot = config.robot
+    try:
+        return environments.environment(
+            robot.driver, robot.task, robot.options, control_hz=robot.control_hz, seed=config.seed,
+            keys=robot.model_keys, episode_steps=config.training.episode_steps, filmed=filmed)
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: robot.{error}") from error
 
 
 def observation_space(config: Config, spec: RobotSpec) -> spaces.Dict:

@@ -4,80 +4,133 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from daydreamer.evaluation import Evaluator, Played
 from daydreamer.exploration import HOLD
 from daydreamer.lockstep import Lockstep, LockstepSettings, Progress
-from robots import registry
+from robots.environments import frames_per_step
 from robots.gym import RobotEnv
 from services import run_folder
 from services.config import Config
-from services.console.live import duration, sparkline
+from services.console.film import Filmed
+from services.console.live import UNKNOWN, duration, sparkline
 from services.console.watching import ended_by_signals
-from services.embodiment import robot_spec
+from services.embodiment import environment
 
 CURVE = 40  # points
+RECENT = 64  # reports that the time left is reckoned from
+VIDEO = "evaluation.mp4"
 
 
-def train(config: Config, home: Path, steps: int, episode_steps: int, console: Console) -> None:
-    """Collect until the run has `steps` steps in all, training at the config's ratio, or until SIGINT or SIGTERM.
+def train(config: Config, home: Path, console: Console) -> None:
+    """Collect until the run has `training.steps` in all, training at the config's ratio, or until SIGINT or SIGTERM.
 
-    An episode is cut after `episode_steps` where it has not ended by then. Raises RunFolderError, ConfigError.
+    Raises RunFolderError, ConfigError.
     """
     stop = threading.Event()
-    env = _environment(config, episode_steps)
-    settings = LockstepSettings(train_ratio=config.learner.train_ratio,
-                                explore_hold=max(1, round(HOLD * config.robot.control_hz)))
-    with (run_folder.claim(home, config) as folder, ended_by_signals(stop),
-          Lockstep(env, config.agent, config.replay, settings, folder.path / "lockstep", config.seed,
-                   device=config.learner.device) as lockstep):
-        report = Report(config.name, lockstep.steps, steps)
-        with Live(console=console, auto_refresh=False) as live:
-            lockstep.run(steps, lambda progress: live.update(report.picture(progress), refresh=True), stop.is_set)
-        if not console.is_terminal:
-            console.line()
-        console.print(f"{folder.path}: {lockstep.steps} steps, {lockstep.episodes} episodes, "
-                      f"{lockstep.agent.updates} updates", highlight=False, soft_wrap=True)
+    torch.set_num_threads(config.learner.threads)
+    env = environment(config)
+    with run_folder.claim(home, config) as folder, ended_by_signals(stop):
+        evaluator = evaluator_of(config, folder.path / VIDEO if config.training.video else None, console)
+        with Lockstep(env, config.agent, config.replay, _settings(config, env), folder.path / "lockstep", config.seed,
+                      evaluator, config.learner.device) as lockstep:
+            report = Report(config, console)
+            with Live(console=console, auto_refresh=False) as live:
+                lockstep.run(config.training.steps, lambda progress: live.update(report(progress), refresh=True),
+                             stop.is_set)
+            if not console.is_terminal:
+                console.line()
+            console.print(f"{folder.path}: {lockstep.steps} steps, {lockstep.episodes} episodes, "
+                          f"{lockstep.agent.updates} updates", highlight=False, soft_wrap=True)
+
+
+def evaluator_of(config: Config, video: Path | None, console: Console) -> Evaluator:
+    """Environments of the config to evaluate in; the first is filmed for `video`, if it has a picture."""
+    def make(index: int) -> Filmed | RobotEnv:
+        env = environment(config, filmed=video is not None and index == 0)
+        if video is None or index > 0:
+            return env
+        if env.render_mode == "rgb_array":
+            return Filmed(env, video)
+        console.print("no video: this environment has no picture")
+        return env
+
+    return Evaluator(make)
 
 
 class Report:
-    """What is drawn of a run: how far it is, and the returns of its episodes over all of its `steps` steps."""
+    """What is drawn of a run: how far it is, and the returns of its episodes over all of its steps.
 
-    def __init__(self, name: str, done: int, steps: int) -> None:
-        self._name, self._done, self._steps = name, done, steps
-        self._began = time.monotonic()
+    Without a terminal, each evaluation is a line as well.
+    """
+
+    def __init__(self, config: Config, console: Console) -> None:
+        self._name, self._steps, self._console = config.name, config.training.steps, console
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
         self._sums, self._counts = [0.0] * CURVE, [0] * CURVE
+        self._told: Played | None = None
 
-    def picture(self, progress: Progress) -> Table:
-        """Two lines: the bar, and the curve with the newest figures."""
-        part = min(CURVE - 1, progress.steps * CURVE // self._steps)
-        if progress.score is not None:
-            self._sums[part] += progress.score
-            self._counts[part] += 1
-        seconds = time.monotonic() - self._began
-        speed = (progress.steps - self._done) / seconds if seconds > 0 else 0.0
+    def __call__(self, progress: Progress) -> Table:
+        """The bar, the curve with the newest figures, and what is clearly wrong."""
+        self._recent.append((time.monotonic(), progress.steps))
+        self._take(progress)
+        speed = self._speed()
         left = f", {duration((self._steps - progress.steps) / speed)} to go" if speed > 0 else ""
         bar = Table.grid(padding=(0, 2))
         bar.add_row(Text(self._name, "bold"), ProgressBar(self._steps, progress.steps, width=CURVE),
                     f"{progress.steps} of {self._steps}{left}")
-        score = "–" if progress.score is None else f"{progress.score:.1f}"
         bar.add_row("", Text(sparkline(self._curve()), "cyan"),
-                    f"reward {progress.reward:.3f}, episode {score}, {speed:.0f} steps/s")
+                    f"{_evaluation(progress.evaluation)}, episode {_number(progress.score)}, {speed:.0f} steps/s")
+        for finding in progress.findings:
+            bar.add_row("", "", Text(finding.text, "yellow"))
         return bar
 
+    def _take(self, progress: Progress) -> None:
+        """Into the curve goes what is newest: evaluations where there are any, else the episodes of training."""
+        value = progress.score if progress.evaluation is None else progress.evaluation.mean
+        if value is not None:
+            part = min(CURVE - 1, progress.steps * CURVE // self._steps)
+            self._sums[part] += value
+            self._counts[part] += 1
+        if progress.evaluation is not self._told and not self._console.is_terminal:
+            self._console.print(f"{self._name}: {progress.steps} steps, {_evaluation(progress.evaluation)}",
+                                highlight=False, soft_wrap=True)
+        self._told = progress.evaluation
+
+    def _speed(self) -> float:
+        """Steps per second, lately."""
+        (then, before), (now, steps) = self._recent[0], self._recent[-1]
+        return (steps - before) / (now - then) if now > then else 0.0
+
     def _curve(self) -> list[float | None]:
-        """Mean return of the episodes in each part of the run, None where there was none."""
+        """Mean return in each part of the run, None where there was none."""
         return [total / count if count else None for total, count in zip(self._sums, self._counts, strict=True)]
 
 
-def _environment(config: Config, episode_steps: int) -> RobotEnv:
-    robot_spec(config)
-    robot = config.robot
-    driver, task = registry.make(robot.driver, robot.task, robot.options, robot.control_hz, config.seed)
-    return RobotEnv(driver, task, episode_steps, robot.model_keys)
+def _settings(config: Config, env: RobotEnv) -> LockstepSettings:
+    """A robot is explored with actions that it holds, an environment with a new one every step."""
+    training = config.training
+    hold = max(1, round(HOLD * config.robot.control_hz)) if isinstance(env, RobotEnv) else 1
+    return LockstepSettings(
+        train_ratio=config.learner.train_ratio, evaluate_every=training.evaluate_every,
+        evaluate_episodes=training.evaluate_episodes, checkpoint_every=training.checkpoint_every,
+        frames_per_step=frames_per_step(env), explore_hold=hold)
+
+
+def _evaluation(played: Played | None) -> str:
+    if played is None:
+        return f"evaluation {UNKNOWN}"
+    return f"evaluation {played.mean:.1f} ({min(played.returns):.1f} to {max(played.returns):.1f})"
+
+
+def _number(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.1f}"
