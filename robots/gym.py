@@ -253,7 +253,7 @@ def picked(observation: Any, path: tuple[str, ...], space: spaces.Space) -> np.n
         observation = observation[key]
     if not isinstance(space, spaces.Box):
         return np.asarray(spaces.flatten(space, observation), np.float32)
-    return np.asarray(observation, box(space).dtype)
+    return np.asarray(observation, np.uint8 if space.dtype == np.uint8 else np.float32)
 
 
 def box(space: spaces.Space) -> spaces.Box:
