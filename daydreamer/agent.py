@@ -74,6 +74,8 @@ class Agent:
             if isinstance(part, (WorldModel, Behaviour)):
                 part.generator = self.generator
         self.modules = nn.ModuleDict({"model": self.model, "behaviour": self.behaviour.learned})
+        if clash := self.model.initial(1).keys() & self.behaviour.initial(1).keys():
+            raise ValueError(f"carry {sorted(clash)[0]}: the model and the behaviour both have one")
         trained = [p for p in self.modules.parameters() if p.requires_grad]
         self.optimiser = LaProp(trained, settings.learning_rate, settings.warmup, settings.clip)
         self.discrete = isinstance(action_space, spaces.Discrete)

@@ -29,6 +29,7 @@ DISK = (.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1., 2., 5.)
 UPDATE = (.005, .01, .02, .05, .1, .2, .3, .5, .75, 1., 2., 5., 10., 30.)
 AGE = (1., 2., 3., 5., 10., 20., 30., 60., 120., 300., 600.)
 ROBOTS = (1., 2., 4., 8., 16., 32., 64.)
+ITERATIONS = (.5, 1., 2., 4., 6., 8., 16., 32.)
 
 STATES = ("starting", "waiting", "running", "armed", "disarmed", "paused", "stopping", "stopped", "fault")
 
@@ -98,6 +99,10 @@ METRICS = {m.name: m for m in (
     Declared("policy_batch_robots", "histogram", "Robots answered together.", buckets=ROBOTS),
     Declared("policy_act_seconds", "histogram", "Duration of choosing actions for one batch.",
              buckets=ANSWER),
+    Declared("policy_plan_seconds", "histogram", "Duration of planning for one batch, where the behaviour plans.",
+             buckets=ANSWER),
+    Declared("policy_plan_iterations", "histogram", "Iterations of the planner that fitted before the deadline.",
+             buckets=ITERATIONS),
     Declared("policy_weights_version", "gauge", "Version of the weights in use; -1: none."),
     Declared("policy_weights_age_seconds", "histogram", "Age of the weights in use, seen at each batch.",
              buckets=AGE),

@@ -7,6 +7,7 @@ one thread. Several robots share one `agent.act`; one bad request harms no other
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,13 +53,15 @@ class Acting:
         self._seats: dict[Name, Seat] = {}
         self.rebuilt = 0  # carries made anew from a robot's last steps
 
-    def answer(self, requests: Sequence[ActRequest], version: int, now: float) -> list[ActReply | ActRefused]:
-        """One reply per request, in order; at most one per robot and boot. `version`: of the weights (-1: none)."""
+    def answer(self, requests: Sequence[ActRequest], version: int, now: float,
+               deadline: float = math.inf) -> list[ActReply | ActRefused]:
+        """One reply per request, in order; at most one per robot and boot. `version`: of the weights (-1: none). Who
+        plans stops before `deadline`, a time of `time.monotonic`."""
         if version < 0:
             return [ActRefused(r.step, "no_weights", "the learner has not published weights yet") for r in requests]
         placed = [self._place(i, r) for i, r in enumerate(requests)]
         turns = [p for p in placed if isinstance(p, _Turn)]
-        for turn, reply in zip(turns, self._act(turns, version, now), strict=True):
+        for turn, reply in zip(turns, self._act(turns, version, now, deadline), strict=True):
             placed[turn.index] = reply
         self._forget(now)
         return placed  # type: ignore[return-value]  # every turn has been replaced
@@ -114,13 +117,14 @@ class Acting:
             return f"prev_action: want 0 to {space.n - 1}"
         return ""
 
-    def _act(self, turns: list[_Turn], version: int, now: float) -> list[ActReply | ActRefused]:
+    def _act(self, turns: list[_Turn], version: int, now: float, deadline: float) -> list[ActReply | ActRefused]:
         """Act on the newest step of every turn at once, after going over the steps before it."""
         if not turns:
             return []
         newest = {key: np.stack([turn.request.arrays[key][-1] for turn in turns]) for key in turns[0].request.arrays}
         prev_action, is_first = newest.pop("prev_action"), newest.pop("is_first")
-        actions, carry = self._agent.act(join([self._catch_up(turn) for turn in turns]), newest, prev_action, is_first)
+        carry = join([self._catch_up(turn) for turn in turns])
+        actions, carry = self._agent.act(carry, newest, prev_action, is_first, "sample", deadline)
         return [self._seat(turn, actions[i], part(carry, i), version, now) for i, turn in enumerate(turns)]
 
     def _catch_up(self, turn: _Turn) -> State:
@@ -132,9 +136,10 @@ class Acting:
         return self._agent.observe(turn.carry, missed, prev_action, is_first)
 
     def _seat(self, turn: _Turn, action: np.ndarray, carry: State, version: int, now: float) -> ActReply | ActRefused:
-        """Remember where the robot stands now. A carry that gives no finite action is dropped, not kept."""
+        """Remember where the robot stands now. A carry that is not finite is dropped, and so is one that gives no
+        finite action."""
         request = turn.request
-        if not np.isfinite(action).all():
+        if not (np.isfinite(action).all() and all(tensor.isfinite().all() for tensor in carry.values())):
             self._seats.pop((request.robot, request.boot), None)
             return ActRefused(request.step, "need_context", f"weights {version} give no finite action from this carry")
         reply = ActReply(request.step, version, {"actions": np.asarray(action)[None]})

@@ -2,8 +2,9 @@
 
 Two threads. `run` owns the robots' socket and the model: it answers together those who ask within `batch_window` of the
 first, never waits for a robot that is not asking, and goes before ordinary threads where the system allows it, because
-control loops wait for it; between requests it sleeps. `weights` fetches, checks and unpacks newer weights; they are
-swapped in between two batches, and robots keep their carries. Weights that do not fit are counted and left alone.
+control loops wait for it; between requests it sleeps. A behaviour that plans gets the time that is left until a robot
+stops waiting. `weights` fetches, checks and unpacks newer weights; they are swapped in between two batches, and robots
+keep their carries. Weights that do not fit are counted and left alone.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from services.wire.messages import LIMITS, ActRefused, ActReply, ActRequest, NoN
 from services.wire.security import Security, may_speak_as
 
 IDLE = 0.1  # seconds between looks at `stop` while nobody asks
+PLANNING = 0.75  # of a robot's `action_deadline` may pass until an action is chosen; the rest is the way there and back
 
 log = logging.getLogger(__name__)
 Received = sockets.Received
@@ -138,10 +140,17 @@ class PolicyService:
     def _answer(self, batch: list[Received], server: sockets.Server, node: Node) -> None:
         now = time.monotonic()
         weights = self._weights
-        replies = self._acting.answer([r.message for r in batch], weights.version if weights else -1, now)
+        version, deadline = weights.version if weights else -1, now + self._patience(len(batch), now)
+        replies = self._acting.answer([r.message for r in batch], version, now, deadline)
         for received, reply in zip(batch, replies, strict=True):
             server.send(received.peer, reply)
         self._account(replies, weights, time.monotonic() - now, node)
+
+    def _patience(self, robots: int, now: float) -> float:
+        """Seconds to choose actions in. Where others may ask meanwhile, who then have to wait, and only after that for
+        their own, it is half."""
+        alone = self._acting.present(now) <= robots
+        return PLANNING * self._config.robot.action_deadline * (1.0 if alone else 0.5)
 
     def _account(self, replies: list[ActReply | ActRefused], weights: Weights | None, seconds: float,
                  node: Node) -> None:
@@ -150,6 +159,8 @@ class PolicyService:
         node.observe("policy_act_seconds", seconds)
         if weights:
             node.observe("policy_weights_age_seconds", max(0.0, time.time() - weights.created))
+            for name, value in self._agent.behaviour.figures.items():
+                node.observe(f"policy_{name}", value)
         if self._acting.rebuilt > self._rebuilt:
             node.count("policy_rebuilt_carries_total", self._acting.rebuilt - self._rebuilt)
             self._rebuilt = self._acting.rebuilt
