@@ -1,9 +1,9 @@
 """One process, one thread: step an environment, store, train at a fixed ratio. For benchmarks and tests.
 
-    folder/replay/                  the chunk log
-    folder/checkpoint.safetensors   weights, optimiser, normalisers and RNG; counters and sampler state as its metadata
-    folder/scores.jsonl             a line per episode and per evaluation, see `Scores`
-    folder/metrics.jsonl            a line per diagnosis, with the metrics of that update
+    folder/replay/         the chunk log
+    folder/checkpoints/    weights, optimiser, normalisers and RNG; counters and the sampler's state; see `checkpoints`
+    folder/scores.jsonl    a line per episode and per evaluation, see `Scores`
+    folder/metrics.jsonl   a line per diagnosis, with the metrics of that update
 
 Episodes are seeded one by one, and a checkpoint lies between two episodes. So a run that ends and is started again
 continues bit for bit, wherever the environment's episode is determined by the seed of its `reset`. An environment that
@@ -13,9 +13,7 @@ checkpoint.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,17 +22,16 @@ from typing import Any, Self
 
 import gymnasium
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from daydreamer.agent import FLAGS, Agent, BadWeights
+from daydreamer import checkpoints
+from daydreamer.agent import FLAGS, Agent
+from daydreamer.blueprint import Blueprint
 from daydreamer.diagnostics.findings import Finding
 from daydreamer.diagnostics.watch import Watch
 from daydreamer.evaluation import Evaluator, Played
 from daydreamer.exploration import Explorer
 from daydreamer.models.world_model import State
 from daydreamer.recorder import Recorder
-from daydreamer.replay import files
 from daydreamer.replay.chunk import Schema
 from daydreamer.replay.settings import ReplaySettings
 from daydreamer.scores import Scores
@@ -98,7 +95,8 @@ class Lockstep:
     def __init__(self, env: gymnasium.Env, agent: AgentSettings, replay: ReplaySettings, settings: LockstepSettings,
                  folder: Path, seed: int = 0, evaluator: Evaluator | None = None, device: str = "cpu") -> None:
         """`env` and `evaluator` belong to the run from now on. Raises ValueError for spaces that no model can read,
-        SchemaError and BadWeights where `folder` is of another environment or agent, LogLocked where it is in use."""
+        SchemaError and CheckpointError where `folder` is of another environment or agent, LogLocked where it is in use.
+        """
         self.env = uniform(env)
         self.evaluator = evaluator
         self.settings, self.replay, self.seed, self.folder = settings, replay, seed, Path(folder)
@@ -145,10 +143,8 @@ class Lockstep:
     def save(self) -> None:
         """Write a checkpoint durably; the one before stands until it is whole."""
         self.recorder.flush()
-        state = {name: getattr(self, name) for name in COUNTERS}
-        state["recorder"] = self.recorder.state_dict()
-        content = save(self.agent.state_dict(), metadata={"lockstep": json.dumps(state)})
-        os.close(files.create(self._checkpoint, content))
+        counters = {name: getattr(self, name) for name in COUNTERS} | {"recorder": self.recorder.state_dict()}
+        checkpoints.save(self._checkpoints, self.agent.state_dict(), counters, Blueprint.of(self.agent))
 
     def close(self) -> None:
         """Let environments and folder go."""
@@ -164,22 +160,21 @@ class Lockstep:
         self.close()
 
     @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
 
     def _resume(self) -> None:
-        if not self._checkpoint.exists():
-            return
         try:
-            with safe_open(self._checkpoint, "pt") as file:
-                state = json.loads(file.metadata()["lockstep"])
-                self.agent.load_state_dict({name: file.get_tensor(name) for name in file.keys()})
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            found = checkpoints.load_newest(self._checkpoints, Blueprint.of(self.agent))
+        except checkpoints.CheckpointError:
             self.close()
-            raise BadWeights(f"{self._checkpoint}: {error}; choose another folder") from error
-        self.recorder.load_state_dict(state["recorder"])
+            raise
+        if found is None:
+            return
+        self.agent.load_state_dict(found.tensors)
+        self.recorder.load_state_dict(found.counters["recorder"])
         for name in COUNTERS:
-            setattr(self, name, state[name])
+            setattr(self, name, found.counters[name])
 
     def _reached(self, every: int, before: int) -> bool:
         """Whether the steps since `before` went over a multiple of `every`; where that lies depends on no restart."""

@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from torch import Tensor
 
-from services.learner import checkpoints
+from daydreamer import checkpoints
+from daydreamer.blueprint import Blueprint
 from services.run_folder import RunFolder
 
 FLUSH = 10  # seconds after which TensorBoard's file has what was written, for who looks on or after a kill
@@ -23,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """`identity`: of the agent, as in a checkpoint. Called from one thread; `close` waits for what was given."""
+    """`blueprint`: of the agent, for its checkpoints. Called from one thread; `close` waits for what was given."""
 
-    def __init__(self, folder: RunFolder, identity: checkpoints.Identity, keep: int) -> None:
-        self._folder, self._identity, self._keep = folder, identity, keep
+    def __init__(self, folder: RunFolder, blueprint: Blueprint, keep: int) -> None:
+        self._folder, self._blueprint, self._keep = folder, blueprint, keep
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._board = None
         self._saving: Future | None = None
@@ -71,7 +72,7 @@ class Journal:
             raise
 
     def _checkpoint(self, tensors: Mapping[str, Tensor], counters: checkpoints.Counters) -> None:
-        checkpoints.save(self._folder.checkpoints, tensors, counters, self._identity, self._keep)
+        checkpoints.save(self._folder.checkpoints, tensors, counters, self._blueprint, self._keep)
         self.saved += 1
 
     def _metrics(self, now: float, updates: int, learner: Mapping[str, float], agent: Mapping[str, float]) -> None:

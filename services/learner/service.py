@@ -18,15 +18,15 @@ from contextlib import closing
 
 import torch
 import zmq
-from gymnasium import spaces
 
+from daydreamer import checkpoints
 from daydreamer.agent import Agent, BadObservation, NonFiniteLoss
+from daydreamer.blueprint import Blueprint
 from daydreamer.diagnostics.watch import Watch
 from daydreamer.replay.limiter import Limiter
-from services.config import Config, leaves, may_change, to_mapping
+from services.config import Config
 from services.crew import Crew
 from services.embodiment import model_spaces
-from services.learner import checkpoints
 from services.learner.feed import Batch, Feed
 from services.learner.journal import Journal
 from services.learner.weights import Shelf, Versions, pack
@@ -66,7 +66,7 @@ class LearnerService:
         torch.set_num_threads(1)  # until `_step_back`
         model = model_spaces(self._config)
         self._agent = Agent(*model, self._config.agent, self._config.seed, self._config.learner.device)
-        self._identity = identity(self._config, *model)
+        self._blueprint = Blueprint.of(self._agent)
         self._watch = Watch(self._agent)
         self._restore()
         self._versions = Versions(self._folder.checkpoints / "versions")
@@ -75,7 +75,7 @@ class LearnerService:
         with (zmq.Context() as context,
               closing(sockets.Server(context, network.addresses()["weights"], limit=LIMITS["weights"],
                                      security=security)) as server,
-              closing(Journal(self._folder, self._identity, self._config.learner.keep)) as self._journal,
+              closing(Journal(self._folder, self._blueprint, self._config.learner.keep)) as self._journal,
               Node("learner", "learner", self._config, context, {"weights": server.address},
                    control=self._control) as self._node,
               Crew(stop) as crew):
@@ -96,7 +96,7 @@ class LearnerService:
     def _restore(self) -> None:
         """Go on from the newest checkpoint, if there is one."""
         self._folder.checkpoints.mkdir(parents=True, exist_ok=True)
-        found = checkpoints.load_newest(self._folder.checkpoints, self._identity)
+        found = checkpoints.load_newest(self._folder.checkpoints, self._blueprint)
         if found is None:
             return
         self._agent.load_state_dict(found.tensors)
@@ -149,7 +149,7 @@ class LearnerService:
             self._go_back()
 
     def _go_back(self) -> None:
-        found = checkpoints.load_newest(self._folder.checkpoints, self._identity)
+        found = checkpoints.load_newest(self._folder.checkpoints, self._blueprint)
         if found is None:
             raise Diverged(f"{self._skipped} updates in a row had a loss that is not finite, and there is no "
                            "checkpoint to go back to; look at the signals, or lower agent.learning_rate")
@@ -198,10 +198,3 @@ class LearnerService:
             fresh = self._watch.figures if self._watch.updates > self._logged else {}
             self._journal.metrics(updates, progress, self._latest | fresh)
         self._logged, self._noted = updates, now
-
-
-def identity(config: Config, observation_space: spaces.Dict, action_space: spaces.Space) -> dict[str, object]:
-    """What makes the agent of a checkpoint this one: the settings that cannot change, and the spaces."""
-    settings = leaves(to_mapping(config)["agent"], "agent.")
-    signals = {f"signal {key}": str(space) for key, space in observation_space.items()}
-    return {key: value for key, value in settings if not may_change(key)} | signals | {"action": str(action_space)}

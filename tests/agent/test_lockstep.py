@@ -8,7 +8,7 @@ import pytest
 import torch
 from agent_bench import Echo
 
-from daydreamer.agent import BadWeights
+from daydreamer.checkpoints import CheckpointMismatch
 from daydreamer.evaluation import Evaluator
 from daydreamer.lockstep import Lockstep, LockstepSettings
 from daydreamer.replay.chunk import SchemaError
@@ -99,6 +99,6 @@ def test_a_folder_of_another_run_is_refused_and_let_go(tmp_path):
             run_of(tmp_path)
     with pytest.raises(SchemaError):
         run_of(tmp_path, env=gymnasium.make("CartPole-v1"))
-    with pytest.raises(BadWeights, match="checkpoint.safetensors.*another folder"):
+    with pytest.raises(CheckpointMismatch, match="agent.model: saved 'rssm', now 'tiny'"):
         run_of(tmp_path, agent=AgentSettings(model="tiny", size="debug"))
     run_of(tmp_path).close()

@@ -28,13 +28,15 @@ from learning_bench import (
 from safetensors.torch import load
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from daydreamer import checkpoints
+from daydreamer.blueprint import Blueprint
+from daydreamer.checkpoints import CheckpointMismatch
 from daydreamer.diagnostics import findings
 from daydreamer.replay.chunk import Chunk
 from services.embodiment import model_spaces
-from services.learner import checkpoints, feed
-from services.learner.checkpoints import CheckpointMismatch
+from services.learner import feed
 from services.learner.service import PATIENCE as SKIPS
-from services.learner.service import Diverged, LearnerService, identity
+from services.learner.service import Diverged, LearnerService
 from services.learner.weights import Fetcher, Weights
 from services.policy.service import PolicyService
 from services.replay.service import ReplayService
@@ -94,7 +96,7 @@ def fetch(board: Switchboard, newer_than: int = -1) -> Weights:
 
 
 def saved(path: Path) -> checkpoints.Checkpoint:
-    return checkpoints.load_newest(path / "checkpoints", identity(CONFIG, *model_spaces(CONFIG)))
+    return checkpoints.load_newest(path / "checkpoints", Blueprint(*model_spaces(CONFIG), CONFIG.agent))
 
 
 def test_experience_becomes_weights_and_weights_become_actions(tmp_path):

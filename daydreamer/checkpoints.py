@@ -3,14 +3,13 @@
     checkpoints/
       000000041/
         tensors.safetensors    model, optimiser, normalisers, RNG
-        checkpoint.json        format, counters, identity, sha256 of the tensors
+        checkpoint.json        format, counters, the agent's blueprint, sha256 of the tensors
         done                   empty, written last; a folder without it is not a checkpoint
       .new-000000042/          being written; nobody reads it, the next save removes it
-      versions                 see weights.Versions
 
 A checkpoint is written under a temporary name, fsynced, renamed, and its parent fsynced, so a crash at any moment
-leaves the one before in place. `identity` says which agent it is of (flat name -> JSON value); loading it into another
-is an error that names the difference. One thread writes; any may read.
+leaves the one before in place. It says which agent it is of; loading it into another is an error that names the
+difference. One thread writes; any may read.
 """
 
 from __future__ import annotations
@@ -23,14 +22,16 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FORMAT = 1
-Counters = dict[str, int | float]
-Identity = Mapping[str, object]
+from daydreamer.blueprint import Blueprint
+
+FORMAT = 2
+Counters = Mapping[str, Any]  # plain values, as in JSON
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +54,15 @@ class CheckpointMismatch(CheckpointError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was saved. `counters`: name -> number."""
+    """What was saved: the agent's `state_dict`, and where training stood."""
 
     tensors: dict[str, Tensor]
     counters: Counters
+    blueprint: Blueprint
     folder: Path
 
 
-def save(root: Path, tensors: Mapping[str, Tensor], counters: Counters, identity: Identity, keep: int = 3) -> Path:
+def save(root: Path, tensors: Mapping[str, Tensor], counters: Counters, blueprint: Blueprint, keep: int = 3) -> Path:
     """Write one more checkpoint under `root`, keep the newest `keep`, return its folder.
 
     `tensors` must not share memory with one another. Raises OSError; then nothing that stood before is lost.
@@ -72,7 +74,7 @@ def save(root: Path, tensors: Mapping[str, Tensor], counters: Counters, identity
     name = f"{int(standing[-1].name) + 1 if standing else 1:09d}"
     fresh = root / f".new-{name}"
     fresh.mkdir()
-    _write(fresh, tensors, counters, identity)
+    _write(fresh, tensors, counters, blueprint)
     folder = fresh.rename(root / name)
     sync_path(root)
     for old in [f for f in standing if (f / "done").exists()][: -keep + 1 or None]:
@@ -80,15 +82,15 @@ def save(root: Path, tensors: Mapping[str, Tensor], counters: Counters, identity
     return folder
 
 
-def load_newest(root: Path, identity: Identity) -> Checkpoint | None:
-    """The newest whole checkpoint under `root`; None where there is none yet.
+def load_newest(root: Path, blueprint: Blueprint | None = None) -> Checkpoint | None:
+    """The newest whole checkpoint under `root`; None where there is none yet. Without `blueprint`, of whatever agent.
 
     A torn one is passed over with a warning. Raises CheckpointTorn when all are, CheckpointForeign, CheckpointMismatch.
     """
     torn: CheckpointTorn | None = None
     for folder in reversed([f for f in _numbered(root) if (f / "done").exists()]):
         try:
-            return load(folder, identity)
+            return load(folder, blueprint)
         except CheckpointTorn as error:
             log.warning("%s; going back to the one before", error)
             torn = error
@@ -97,15 +99,17 @@ def load_newest(root: Path, identity: Identity) -> Checkpoint | None:
     return None
 
 
-def load(folder: Path, identity: Identity) -> Checkpoint:
+def load(folder: Path, blueprint: Blueprint | None = None) -> Checkpoint:
     """Read one checkpoint. Raises CheckpointTorn, CheckpointForeign, CheckpointMismatch."""
     note = _read_note(folder)
-    _check_identity(folder, note["identity"], identity)
+    saved = _blueprint(folder, note["agent"])
+    if blueprint is not None:
+        _check_identity(folder, saved.identity(), blueprint.identity())
     file = folder / "tensors.safetensors"
     try:
         if _sha256(file) != note["sha256"]:
             raise CheckpointTorn(f"checkpoint {folder}: its tensors are not those that were saved; remove the folder")
-        return Checkpoint(load_file(file), note["counters"], folder)
+        return Checkpoint(load_file(file), note["counters"], saved, folder)
     except (OSError, SafetensorError) as error:
         raise CheckpointTorn(f"checkpoint {folder}: cannot read its tensors ({error}); remove the folder") from error
 
@@ -119,13 +123,13 @@ def sync_path(path: Path) -> None:
         os.close(handle)
 
 
-def _write(folder: Path, tensors: Mapping[str, Tensor], counters: Counters, identity: Identity) -> None:
+def _write(folder: Path, tensors: Mapping[str, Tensor], counters: Counters, blueprint: Blueprint) -> None:
     file = folder / "tensors.safetensors"
     try:
         save_file(dict(tensors), file)
     except SafetensorError as error:  # a full disk, for one
         raise OSError(f"{file}: {error}") from error
-    note = {"format": FORMAT, "counters": counters, "identity": dict(identity), "sha256": _sha256(file)}
+    note = {"format": FORMAT, "counters": dict(counters), "agent": blueprint.to_json(), "sha256": _sha256(file)}
     (folder / "checkpoint.json").write_text(json.dumps(note, indent=1))
     (folder / "done").touch()
     for path in (file, folder / "checkpoint.json", folder / "done", folder):
@@ -138,15 +142,21 @@ def _read_note(folder: Path) -> dict:
     except (OSError, ValueError) as error:
         problem = f"checkpoint {folder}: cannot read checkpoint.json ({error}); remove the folder"
         raise CheckpointTorn(problem) from error
-    wanted = {"format", "counters", "identity", "sha256"}
+    wanted = {"format", "counters", "agent", "sha256"}
     if not isinstance(note, dict) or set(note) != wanted or note["format"] != FORMAT:
         raise CheckpointForeign(f"checkpoint {folder}: not a checkpoint of format {FORMAT}; "
                                 "start another run with --name, or move the folder away")
     return note
 
 
-def _check_identity(folder: Path, saved: dict, wanted: Identity) -> None:
-    wanted = json.loads(json.dumps(dict(wanted)))  # tuples become lists, as they did when it was saved
+def _blueprint(folder: Path, values: Any) -> Blueprint:
+    try:
+        return Blueprint.from_json(values)
+    except ValueError as error:
+        raise CheckpointForeign(f"checkpoint {folder}: {error}; start another run with --name") from error
+
+
+def _check_identity(folder: Path, saved: Mapping[str, object], wanted: Mapping[str, object]) -> None:
     odd = sorted(k for k in set(saved) | set(wanted) if saved.get(k) != wanted.get(k))
     if odd:
         differences = "; ".join(f"{k}: saved {saved.get(k)!r}, now {wanted.get(k)!r}" for k in odd)

@@ -1,14 +1,19 @@
 """A crash at any moment leaves the checkpoint before in place, and nobody loads another agent's."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
+from agent_bench import CONTINUOUS, SPACE
+from gymnasium import spaces
 
-from services.learner import checkpoints
-from services.learner.checkpoints import CheckpointForeign, CheckpointMismatch, CheckpointTorn
+from daydreamer import checkpoints
+from daydreamer.blueprint import Blueprint
+from daydreamer.checkpoints import CheckpointForeign, CheckpointMismatch, CheckpointTorn
+from daydreamer.settings import AgentSettings
 
-AGENT = {"agent.size": "debug", "agent.horizon": 15, "signal imu": "Box(2,)"}
+AGENT = Blueprint(SPACE, CONTINUOUS, AgentSettings(size="debug"))
 
 
 def save(root, value: float, keep: int = 3):
@@ -78,17 +83,18 @@ def test_when_every_checkpoint_is_torn_it_is_said_and_not_started_afresh(tmp_pat
 def test_a_checkpoint_of_other_settings_names_them(tmp_path):
     save(tmp_path, 1.0)
     with pytest.raises(CheckpointMismatch, match=r"agent.size: saved 'debug', now '12m'.*--name"):
-        checkpoints.load_newest(tmp_path, {**AGENT, "agent.size": "12m"})
+        checkpoints.load_newest(tmp_path, dataclasses.replace(AGENT, settings=AgentSettings(size="12m")))
 
 
 def test_a_checkpoint_of_another_robot_names_the_signal(tmp_path):
     save(tmp_path, 1.0)
     with pytest.raises(CheckpointMismatch, match="signal gripper"):
-        checkpoints.load_newest(tmp_path, {**AGENT, "signal gripper": "Box(1,)"})
+        gripper = spaces.Dict({**SPACE, "gripper": spaces.Box(0, 1, (1,))})
+        checkpoints.load_newest(tmp_path, dataclasses.replace(AGENT, observation_space=gripper))
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
     note = save(tmp_path, 1.0) / "checkpoint.json"
     note.write_text(json.dumps({"format": 99}))
-    with pytest.raises(CheckpointForeign, match="format 1"):
+    with pytest.raises(CheckpointForeign, match="format 2"):
         checkpoints.load_newest(tmp_path, AGENT)
