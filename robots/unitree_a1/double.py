@@ -22,6 +22,7 @@ POSES = ("back", "belly", "stand", "side", "random")
 # Standard deviations at noise 1: encoders, gyro and accelerometer of the robot's class, and its coarse foot sensors.
 NOISE = {"q": 0.002, "dq": 0.05, "quaternion": 0.002, "gyro": 0.02, "acceleration": 0.1, "foot_force": 2.0}
 PUSH_SECONDS = 0.2
+_TILTED = math.cos(math.radians(30))
 _SETTLED = np.array([1.0, 0.0, 0.0, 0.0])
 _ON_BACK = np.array([0.0, 1.0, 0.0, 0.0])
 _ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
@@ -30,14 +31,16 @@ _ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
 class A1Double(Link):
     """Starts in `pose`. `noise` scales the measurement noise, `latency` [s] delays the state, `payload` [kg] rides on
     the trunk, `friction` is that of the feet. Every `turn_every` seconds somebody lays it on its back, every
-    `push_every` seconds somebody pushes its trunk with `force` [N], level, from a random side; 0: nobody does. For
+    `push_every` seconds somebody pushes its trunk with `force` [N], level, from a random side, and when it has been
+    tilted by more than 30 degrees for `lift_after` seconds, somebody puts it back into its pose; 0: nobody does. For
     tests and evaluation only: `push`, `set_pose`, `true_velocity`, `data`."""
 
     def __init__(self, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
                  friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0, *, turn_every: float = 0.0,
-                 push_every: float = 0.0, force: float = 100.0) -> None:
+                 push_every: float = 0.0, force: float = 100.0, lift_after: float = 0.0) -> None:
         self._pose, self._noise, self._latency, self._camera_hz = pose, noise, latency, camera_hz
         self._turn_every, self._push_every, self._force = _ticks(turn_every), _ticks(push_every), force
+        self._lift_after = _ticks(lift_after)
         self.reseed(seed)
         self.model = load(Path(__file__).with_name("a1.xml"))
         self.data = mujoco.MjData(self.model)
@@ -62,7 +65,7 @@ class A1Double(Link):
         """A fresh start in the pose."""
         mujoco.mj_resetData(self.model, self.data)
         self._opened, self._pushed_until = self._ticks, -1
-        self._turned = self._pushed = 0
+        self._turned = self._pushed = self._lifted = self._tilted = 0
         self.set_pose(self._pose)
         self._delay = Delay(_ticks(self._latency))
         if self._camera_hz and self._camera is None:
@@ -101,8 +104,9 @@ class A1Double(Link):
         self._paced = True
 
     def extras(self) -> dict[str, np.ndarray]:
-        """`disturbances`: how often it was turned and pushed since it was opened; `image` and `depth` of its camera."""
-        done = {"disturbances": np.array([self._turned, self._pushed], np.float32)}
+        """`disturbances`: how often it was turned, pushed and lifted since it was opened; the camera's `image` and
+        `depth`."""
+        done = {"disturbances": np.array([self._turned, self._pushed, self._lifted], np.float32)}
         return done if self._camera is None else done | self._camera.frame(self.data.qpos)
 
     def set_pose(self, pose: str) -> None:
@@ -140,6 +144,11 @@ class A1Double(Link):
             side = self._random.uniform(0, 2 * np.pi)
             self.push(self._force * np.array([np.cos(side), np.sin(side), 0.0]), PUSH_SECONDS)
             self._pushed += 1
+        if self._lift_after:
+            self._tilted = self._tilted + 1 if self.data.xmat[self._trunk, 8] < _TILTED else 0
+            if self._tilted == self._lift_after:
+                self.set_pose(self._pose)
+                self._lifted += 1
 
     def _clearance(self) -> float:
         """Metres between the floor and the lowest point of the robot."""

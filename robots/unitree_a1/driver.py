@@ -310,7 +310,7 @@ def _double(options: A1Options, control_hz: float, seed: int) -> Link:
 
     return A1Double(options.pose, options.noise, options.latency, options.payload, options.friction,
                     control_hz if options.camera == "chase" else 0.0, seed, turn_every=options.turn_every,
-                    push_every=options.push_every, force=options.push)
+                    push_every=options.push_every, force=options.push, lift_after=options.lift_after)
 
 
 def _spec(options: A1Options, control_hz: float, of_double: bool) -> RobotSpec:
@@ -324,7 +324,7 @@ def _spec(options: A1Options, control_hz: float, of_double: bool) -> RobotSpec:
         signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
         units |= {"image": "", "depth": "0.02 m"}
     if of_double:
-        signals["disturbances"], units["disturbances"] = spaces.Box(0, np.inf, (2,), np.float32), ""
+        signals["disturbances"], units["disturbances"] = spaces.Box(0, np.inf, (3,), np.float32), ""
     action = spaces.Box(-1.0, 1.0, (12,), np.float32)
     ttl = max(0.2, 2.5 / control_hz)
     return RobotSpec("unitree_a1", spaces.Dict(signals), units, action, control_hz, INNER_HZ, ttl, max(1.0, 2 * ttl))

@@ -12,7 +12,7 @@ WORLD = {"resume": True}  # the world may change around a robot that learns; wha
 @dataclass(frozen=True)
 class A1Options:
     """What the double's world is like: `pose` it starts in; `noise`, `latency`, `payload`, `friction`, `turn_every`,
-    `push_every` and `push` [N] as in the double. A run that is resumed may find these changed.
+    `push_every`, `push` [N] and `lift_after` as in the double. A run that is resumed may find these changed.
 
     What the robot is: `camera`: off or chase (signals `image` and `depth`, 64x64, from behind the robot); `filter_hz`:
     cutoff of the filter, 0: none; `actions`: the whole range of the joints, or nominal, a smaller one around standing.
@@ -26,6 +26,7 @@ class A1Options:
     turn_every: float = field(default=0.0, metadata=WORLD)
     push_every: float = field(default=0.0, metadata=WORLD)
     push: float = field(default=100.0, metadata=WORLD)
+    lift_after: float = field(default=0.0, metadata=WORLD)
     camera: str = "off"
     filter_hz: float = 1.5
     actions: str = "range"
@@ -42,6 +43,7 @@ class A1Options:
             ("turn_every", self.turn_every == 0 or self.turn_every >= 1, "0 (never), or at least 1 s"),
             ("push_every", self.push_every == 0 or self.push_every >= 1, "0 (never), or at least 1 s"),
             ("push", 0 <= self.push <= 1000, "0 to 1000 N"),
+            ("lift_after", self.lift_after == 0 or 0.1 <= self.lift_after <= 10, "0 (never), or 0.1 to 10 s"),
             ("filter_hz", self.filter_hz >= 0, "0 Hz (no filter) or more"),
             ("actions", self.actions in reaches, ", ".join(reaches)),
         ):
