@@ -193,3 +193,23 @@ def test_warming_up_leaves_no_trace():
     a = acting()
     a.warm_up()
     assert a.present(0.0) == 0 and a.rebuilt == 0
+
+
+def test_robots_that_plan_are_planned_for_together_and_each_keeps_its_plan():
+    planner = Agent(SEEN, MOVES, AgentSettings(size="debug", behaviour="mpc"), seed=1)
+    a = acting(planner)
+    a.answer([request(0, robot=name) for name in "abc"], 1, 0.0)
+    before = {name: carry_at(a, name)["plan"] for name in "abc"}
+    assert planner.behaviour.figures["plan_iterations"] == 2 and before["a"].shape == (1, 4, 2)
+    a.answer([request(1, robot="b")], 1, 0.0)
+    assert (carry_at(a, "a")["plan"] == before["a"]).all() and (carry_at(a, "b")["plan"] != before["b"]).any()
+
+
+def test_a_memory_that_is_not_finite_is_dropped_even_where_the_action_is(monkeypatch):
+    planner = Agent(SEEN, MOVES, AgentSettings(size="debug", behaviour="mpc"), seed=1)
+    a = acting(planner)
+    one(a, request(0))
+    observe = planner.model.observe
+    monkeypatch.setattr(planner.model, "observe", lambda *inputs: (
+        {key: x * np.nan for key, x in observe(*inputs)[0].items()}, {}))
+    assert one(a, request(1)).reason == "need_context" and not a._seats

@@ -19,6 +19,7 @@ from robots.realtime import real_time
 from services.crew import Crew
 from services.embodiment import model_spaces
 from services.learner.weights import Shelf, Weights, pack
+from services.policy.acting import Acting
 from services.policy.service import PolicyService
 from services.wire import sockets
 from services.wire.errors import NotLoopback
@@ -171,3 +172,22 @@ def test_what_is_no_request_is_refused_by_name():
 def test_a_server_that_strangers_could_reach_does_not_start_without_keys():
     with pytest.raises(NotLoopback, match="daydreamer keys new"):
         PolicyService(toy_config(network={"host": "0.0.0.0"})).run(threading.Event())
+
+
+def test_planning_ends_before_a_robot_stops_waiting_and_sooner_where_others_may_ask_meanwhile(monkeypatch):
+    plans = {"behaviour": "mpc", "planner": {"candidates": 4, "elites": 2, "proposals": 1}}
+    planned, shares, answer = toy_config(agent=plans), [], Acting.answer
+
+    def answers(acting, requests, version, now, deadline):
+        shares.append((deadline - now) / planned.robot.action_deadline)
+        return answer(acting, requests, version, now, deadline)
+
+    shelf = Shelf()
+    shelf.put(pack(Agent(*model_spaces(planned), planned.agent, planned.seed).acting_state(), 1, updates=10))
+    monkeypatch.setattr(Acting, "answer", answers)
+    with policy(shelf, agent=plans) as link:
+        act(link, request(0, "toy-0"))
+        act(link, request(1, "toy-0"))
+        act(link, request(0, "toy-1"))
+        act(link, request(1, "toy-1"))
+    assert shares[-3:-1] == pytest.approx([0.75, 0.75]) and shares[-1] == pytest.approx(0.375)
