@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +25,9 @@ from daydreamer.models import build_model
 from daydreamer.models.world_model import State, WorldModel
 from daydreamer.nn.optimiser import LaProp, NonFiniteGradient
 from daydreamer.settings import AgentSettings
+
+if TYPE_CHECKING:
+    from daydreamer.player import Player
 
 FLAGS = ("is_first", "is_last", "is_terminal")
 
@@ -79,6 +84,18 @@ class Agent:
         trained = [p for p in self.modules.parameters() if p.requires_grad]
         self.optimiser = LaProp(trained, settings.learning_rate, settings.warmup, settings.clip)
         self.discrete = isinstance(action_space, spaces.Discrete)
+
+    @staticmethod
+    def load(path: str | Path, device: str = "cpu") -> Player:
+        """Whoever plays as the newest checkpoint under `path` (a run's folder, for one) has learned to.
+
+            player = Agent.load("runs/walker_walk-1")
+            action = player.act(obs)
+
+        Raises CheckpointError."""
+        from daydreamer.player import Player, load
+
+        return Player(load(Path(path), device))
 
     @property
     def updates(self) -> int:

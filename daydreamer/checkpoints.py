@@ -99,6 +99,19 @@ def load_newest(root: Path, blueprint: Blueprint | None = None) -> Checkpoint | 
     return None
 
 
+def load_latest(path: Path) -> Checkpoint:
+    """The whole checkpoint that was written last, wherever under `path`. Raises CheckpointError where there is none."""
+    written = [done for done in path.rglob("done") if done.parent.name.isdecimal()]
+    torn: CheckpointTorn | None = None
+    for done in sorted(written, key=lambda done: (done.stat().st_mtime_ns, done.parent.name), reverse=True):
+        try:
+            return load(done.parent)
+        except CheckpointTorn as error:
+            log.warning("%s; going back to the one before", error)
+            torn = error
+    raise torn or CheckpointError(f"{path}: holds no checkpoint")
+
+
 def load(folder: Path, blueprint: Blueprint | None = None) -> Checkpoint:
     """Read one checkpoint. Raises CheckpointTorn, CheckpointForeign, CheckpointMismatch."""
     note = _read_note(folder)

@@ -69,7 +69,7 @@ class LockstepSettings:
 @dataclass(frozen=True)
 class Progress:
     """Where a run is. `score`: the newest return of a training episode, `evaluation` the newest of evaluations; None
-    before the first. `reward`: mean reward per step since the last report. `metrics` of the newest update; `findings`
+    before the first. `reward`: mean reward per step of the newest steps. `metrics` of the newest update; `findings`
     of the newest diagnosis."""
 
     steps: int
@@ -90,7 +90,7 @@ class Lockstep:
             run.run(steps=20_000)
     """
 
-    REPORT = 32  # steps between two reports
+    REPORT = 32  # steps between two reports; there is one after each evaluation and at the end, too
 
     def __init__(self, env: gymnasium.Env, agent: AgentSettings, replay: ReplaySettings, settings: LockstepSettings,
                  folder: Path, seed: int = 0, evaluator: Evaluator | None = None, device: str = "cpu") -> None:
@@ -112,6 +112,7 @@ class Lockstep:
         self._metrics: dict[str, float] = {}
         self._watch = Watch(self.agent)
         self._rewards: list[float] = []
+        self._reward = 0.0
         self._resume()
         self._scores.cut(self.steps)
         self._figures.cut(self.steps)
@@ -127,9 +128,11 @@ class Lockstep:
             self._write_score(training_return=round(self._score, 3))
             if self.evaluator and self._reached(every.evaluate_every, before):
                 self.evaluate(every.evaluate_episodes)
+                self._report(progress)
             if self._reached(every.checkpoint_every, before):
                 self.save()
         self.save()
+        self._report(progress)
 
     def evaluate(self, episodes: int) -> Played:
         """Play with the mode of the policy, for the scores; nothing of it is stored. Needs an `evaluator`."""
@@ -231,8 +234,9 @@ class Lockstep:
                 self._write_metrics()
 
     def _report(self, progress: Callable[[Progress], None]) -> None:
-        reward, self._rewards = float(np.mean(self._rewards or [0.0])), []
-        progress(Progress(self.steps, self.episodes, self.agent.updates, self.seconds, reward, self._score,
+        if self._rewards:
+            self._reward, self._rewards = float(np.mean(self._rewards)), []
+        progress(Progress(self.steps, self.episodes, self.agent.updates, self.seconds, self._reward, self._score,
                           self._evaluation, self._metrics, self._watch.findings))
 
     def _write_metrics(self) -> None:

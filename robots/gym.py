@@ -29,6 +29,7 @@ from robots.driver import (
 from robots.safety import Gate, Interlock
 from robots.task import Outcome, Task
 
+OUTCOME = ("env_reward", "env_terminated", "env_truncated")  # signals for `EnvTask`, of no use to a model
 POLL_HZ = 200.0  # how soon a new command is stepped where the owner ticks in real time
 
 

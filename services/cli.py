@@ -123,6 +123,22 @@ def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Se
 
 
 @app.command()
+def evaluate(run: RunName = "", home: Home = Path("runs"),
+             episodes: Annotated[int, typer.Option("--episodes", min=1, help="How many.")] = 10,
+             seed: Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")] = 0,
+             video: Annotated[Path | None, typer.Option("--video", help="Film one of them, as an mp4.")] = None,
+             ) -> None:
+    """Play as a run has learned to: with its newest checkpoint and without exploring."""
+    from rich.console import Console
+
+    from services import run_folder
+    from services.console import evaluating
+
+    folder = run_folder.existing(home, run) if run else run_folder.latest(home)
+    evaluating.evaluate(folder, episodes, seed, video, Console())
+
+
+@app.command()
 def status(run: RunName = "", connect: Connect = "", keys: Keys = "", home: Home = Path("runs"),
            watch: Annotated[bool, typer.Option("--watch", help="Keep showing it.")] = False,
            plain: Annotated[bool, typer.Option("--plain", help="One line.")] = False) -> None:

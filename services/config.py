@@ -37,7 +37,8 @@ def _require(settings: Any, allowed: str, *names: str, when: Any) -> None:
 
 @dataclass(frozen=True)
 class RobotConfig:
-    """One kind of robot and its task. `options` are the driver's own; `model_keys` empty: the model sees every signal.
+    """One kind of robot and its task. `options` are the driver's own; `model_keys`: the signals that the model sees,
+    all of them where none are named.
 
     `count`: robots that the run itself starts; others may join from outside (`daydreamer robot`), or all with 0.
     `speed`: a double's time per real time. `action_deadline`: seconds the control loop waits for the policy's answer

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from robots import environments, registry
 from robots.driver import RobotSpec
+from robots.gym import OUTCOME
 from services.config import Config, ConfigError
 
 
@@ -43,8 +44,9 @@ def environment(config: Config, filmed: bool = False) -> gymnasium.Env:
 
 
 def observation_space(config: Config, spec: RobotSpec) -> spaces.Dict:
-    """The signals that the model sees: those of `model_keys`, or all where none are named. Raises ConfigError."""
-    keys = config.robot.model_keys or tuple(spec.signals)
+    """The signals that the model sees: those of `model_keys`, or where none are named all but what an environment tells
+    of its rewards and endings. Raises ConfigError."""
+    keys = config.robot.model_keys or tuple(key for key in spec.signals if key not in OUTCOME)
     for key in keys:
         if key not in spec.signals.spaces:
             near = difflib.get_close_matches(key, spec.signals, n=1)

@@ -80,7 +80,7 @@ def test_scores_and_progress_tell_what_happened(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "scores.jsonl").open()]
     assert sum("training_return" in line for line in lines) == 128 // 16
     assert [line["frames"] for line in lines if "evaluation_return" in line] == [64, 128]
-    assert [p.steps for p in seen] == [32, 64, 96, 128] and 0 <= seen[-1].reward <= 1 and seen[-1].updates > 0
+    assert sorted({p.steps for p in seen}) == [32, 64, 96, 128] and 0 <= seen[-1].reward <= 1 and seen[-1].updates > 0
 
 
 def test_a_run_can_be_stopped_in_the_middle_of_an_episode(tmp_path):
