@@ -87,9 +87,10 @@ class Report:
         left = f", {duration((self._steps - progress.steps) / speed)} to go" if speed > 0 else ""
         bar = Table.grid(padding=(0, 2))
         bar.add_row(Text(self._name, "bold"), ProgressBar(self._steps, progress.steps, width=CURVE),
-                    f"{progress.steps} of {self._steps}, {speed:.0f} steps/s{left}")
+                    f"{progress.steps} of {self._steps}{left}")
         bar.add_row("", Text(sparkline(self._curve()), "cyan"),
-                    f"episode {_number(progress.score)}, {_evaluation(progress.evaluation)}")
+                    f"episode {_number(progress.score)}, {speed:.0f} steps/s")
+        bar.add_row("", "", _evaluation(progress.evaluation))
         for finding in progress.findings:
             bar.add_row("", "", Text(finding.text, "yellow"))
         return bar

@@ -139,7 +139,7 @@ def test_keys_are_made_once_and_never_shown(daydreamer, tmp_path):
 def test_training_in_lockstep_stops_on_demand_and_goes_on_where_it_was(tmp_path):
     def train(steps: int) -> subprocess.Popen:
         command = [sys.executable, "-m", "services.cli", "train", CARTPOLE, "--steps", steps, "--home", tmp_path,
-                   "--set", "replay.prefill=100"]
+                   "--set", "replay.prefill=100", "--set", "learner.threads=1"]
         return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
 
     scores = tmp_path / "cartpole" / "lockstep" / "scores.jsonl"
