@@ -45,10 +45,14 @@ class Activation(nn.Module):
         return F.silu(self.norm(x))
 
 
-def mlp(inputs: int, units: int, layers: int) -> nn.Sequential:
-    """`layers` times Linear, LayerNorm, SiLU: [..., inputs] to [..., units]."""
+def mlp(inputs: int, units: int, layers: int, raw: bool = False) -> nn.Sequential:
+    """`layers` times Linear, LayerNorm, SiLU: [..., inputs] to [..., units].
+
+    `raw`: the inputs are few numbers as they were measured or done, whose size matters. The first layer then has a
+    bias, without which LayerNorm leaves of its inputs only their direction: of a single number, its sign."""
     widths = [inputs] + [units] * layers
-    return nn.Sequential(*(nn.Sequential(Linear(i, o, bias=False), Activation(o)) for i, o in pairwise(widths)))
+    return nn.Sequential(*(nn.Sequential(Linear(i, o, bias=raw and n == 0), Activation(o))
+                           for n, (i, o) in enumerate(pairwise(widths))))
 
 
 class BlockLinear(nn.Module):
@@ -82,7 +86,7 @@ class BlockGru(nn.Module):
         super().__init__()
         self.from_deter = mlp(deter, hidden, 1)
         self.from_stoch = mlp(stoch, hidden, 1)
-        self.from_action = mlp(action, hidden, 1)
+        self.from_action = mlp(action, hidden, 1, raw=True)
         self.action_in = Linear(hidden, deter, scale=3 ** -0.5)  # a third each: together one layer of 3 * hidden inputs
         self.state_in = Linear(2 * hidden, deter, bias=False, scale=(2 / 3) ** 0.5)
         self.deter_in = BlockLinear(deter, deter, blocks)

@@ -69,7 +69,7 @@ class Encoder(nn.Module):
         self.layout = layout = Layout(space)
         self.outputs = 0
         if layout.vectors:
-            self.vector = mlp(sum(layout.sizes), size.units, LAYERS)
+            self.vector = mlp(sum(layout.sizes), size.units, LAYERS, raw=True)
             self.outputs += size.units
         if layout.images:
             self.image = ImageEncoder(sum(layout.channels), *layout.frame, size.depth)
