@@ -117,14 +117,9 @@ class TwoHot(torch.nn.Module):
     def loss(self, logits: Tensor, *targets: Tensor) -> Tensor:
         """Cross entropy [...] of logits [..., BINS] against the two bins around a target [...], weighted by closeness;
         summed over the targets."""
-        logits = logits.float()
-        return len(targets) * logits.logsumexp(-1) - sum(self._expected(logits, target) for target in targets)
-
-    def _expected(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The mean of the logits of the bins around `target`: [...]."""
-        target = target.clamp(self.bins[0], self.bins[-1])
-        above = torch.searchsorted(self.bins, target.contiguous()).clamp(1, BINS - 1)
+        target = torch.stack(targets, -1).clamp(self.bins[0], self.bins[-1])
+        above = torch.searchsorted(self.bins, target).clamp(1, BINS - 1)
         low, high = self.bins[above - 1], self.bins[above]
-        weight = (target - low) / (high - low)
-        picked = logits.gather(-1, torch.stack([above - 1, above], -1))
-        return torch.lerp(picked[..., 0], picked[..., 1], weight)
+        share = (target - low) / (high - low)
+        picked = torch.log_softmax(logits.float(), -1).gather(-1, torch.cat([above - 1, above], -1))
+        return -(picked * torch.cat([1 - share, share], -1)).sum(-1)
