@@ -153,18 +153,18 @@ def pushes(trial: Trial) -> Iterator[Row]:
 
 def at_marks(trial: Trial) -> Iterator[Row]:
     """Speed along the heading as the robot estimates it, falls, and mean return of the episodes that ended, over the
-    steps before each mark."""
+    steps before each mark. A step that begins an episode arrived nowhere; who lies where one begins fell before."""
     values, arrived = trial.values, ~trial.values["is_first"].astype(bool)
     speed = np.cos(values["tilt"][:, 1]) * values["base_velocity"][:, 0]
     earned = np.cumsum(trial.reward * arrived)
     collected = np.cumsum(arrived)
-    ends = np.flatnonzero(values["is_last"])
+    ends = np.flatnonzero(values["is_last"] & arrived)
     returns = np.diff(earned[ends], prepend=0)
     for mark in (mark for mark in MARKS if mark <= collected[-1]):
         recent = (collected > mark - WINDOW) & (collected <= mark) & arrived
         of_recent = returns[recent[ends]]
         yield {"what": "run", "steps": mark, "metres_per_second": round(float(speed[recent].mean()), 3),
-               "falls_per_minute": round(values["is_terminal"][recent].sum() / (recent.sum() / trial.hz / 60), 2),
+               "falls_per_minute": round(float(values["is_terminal"][recent].mean()) * trial.hz * 60, 2),
                "return": round(float(of_recent.mean()), 1) if of_recent.size else "", "episodes": len(of_recent)}
 
 

@@ -58,11 +58,11 @@ def _running(trial: Trial, axes: Axes) -> None:
     full = len(trial.reward) // size * size
     steps = np.arange(size, full + 1, size)
     speed = np.cos(values["tilt"][:, 1]) * values["base_velocity"][:, 0]
-    falls = values["is_terminal"][:full].reshape(-1, size).sum(1) / (size / trial.hz / 60)
+    fell = values["is_terminal"] & ~values["is_first"]
     axes.plot(steps, speed[:full].reshape(-1, size).mean(1), label="speed forwards, m/s")
     axes.axhline(0.4, color="0.6", linewidth=1, linestyle="--", label="0.4 m/s")
     axes.set(xlabel="steps", ylabel="metres per second")
     other = axes.twinx()
-    other.plot(steps, falls, color="tab:red", linewidth=1)
+    other.plot(steps, fell[:full].reshape(-1, size).mean(1) * trial.hz * 60, color="tab:red", linewidth=1)
     other.set_ylabel("falls per minute", color="tab:red")
     other.spines[["top"]].set_visible(False)
