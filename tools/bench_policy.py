@@ -1,6 +1,7 @@
 """Round trip of the policy server over loopback: from sending an observation to having the action, p50 and p99.
 
     .venv/bin/python tools/bench_policy.py --out docs/results/bench_policy.csv
+    .venv/bin/python tools/bench_policy.py --set agent.behaviour=mpc --out docs/results/bench_policy.csv
 
 The server runs in a process of its own, as in a run, with weights from a learner's shelf in this one. `robots` ask at
 the same moment, `--hz` times a second.
@@ -38,12 +39,13 @@ STOP_WITHIN = 10.0  # seconds
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/a1_walk.yaml")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
     parser.add_argument("--hz", type=float, default=20.0)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--robots", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    config = configs.load(arguments.config, ["network.port=0", "policy.device=cpu"])
+    config = configs.load(arguments.config, ["network.port=0", "policy.device=cpu", *arguments.changes])
     rows = []
     with zmq.Context() as context, tempfile.TemporaryDirectory() as folder, Crew(stop := threading.Event()) as crew:
         coordinator = CoordinatorService(config, RunFolder(Path(folder)))
@@ -59,13 +61,20 @@ def main() -> None:
                 for count in arguments.robots:
                     seconds = measure(config, context, node, count, arguments)
                     figures = {f"{name}_ms": value for name, value in quantiles(seconds).items()}
-                    rows.append({"what": "policy round trip", "robots": count, "hz": arguments.hz,
-                                 "requests": len(seconds), **figures})
+                    rows.append({"what": "policy round trip", "behaviour": behaviour(config), "robots": count,
+                                 "hz": arguments.hz, "requests": len(seconds), **figures})
             finally:
                 ended.set()
                 server.join(STOP_WITHIN)
                 stop.set()
     report(rows, arguments.out)
+
+
+def behaviour(config: Config) -> str:
+    """What acts, with the size of its plans where it plans."""
+    agent, planner = config.agent, config.agent.planner
+    plan = f" {planner.method} {planner.candidates} x {planner.iterations} x {planner.horizon}"
+    return agent.behaviour + plan * (agent.behaviour == "mpc")
 
 
 def serve_policy(config: Config, control: str, ended: threading.Event) -> None:
