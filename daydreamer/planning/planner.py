@@ -97,7 +97,8 @@ class Planner:
         proposals, states = self.settings.proposals, []
         explore = actor.noise(horizon, proposals)
         for t in range(horizon):
-            features = model.features(state).unflatten(0, (batch, count))[:, :proposals]
+            first = {key: x.unflatten(0, (batch, count))[:, :proposals] for key, x in state.items()}
+            features = model.features(first)
             actions[:, :proposals, t] = _sane(actor.propose(features, explore[t].expand(batch, *explore[t].shape)))
             actions[:, 0, t] = _sane(actor.propose(features[:, 0]))
             state = model.imagine_step(state, actions[:, :, t].flatten(0, 1), noise[:, t])
