@@ -144,6 +144,7 @@ class Agent:
             metrics["gradient_norm"] = self.optimiser.step(total)
         except NonFiniteGradient as error:
             raise NonFiniteLoss(str(error), _numbers(metrics)) from error
+        self.model.after_update()
         self.behaviour.after_update(metrics)
         return _numbers(metrics)
 

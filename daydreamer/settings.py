@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-MODELS = ("rssm", "tiny")
-BEHAVIOURS = ("actor_critic", "mpc")
-LEARNING = ("actor_critic",)  # behaviours that learn, which a planner may plan around
+MODELS = ("rssm", "jepa", "tiny")
+BEHAVIOURS = ("actor_critic", "off_policy", "mpc")
+LEARNING = ("actor_critic", "off_policy")  # behaviours that learn, which a planner may plan around
 PLANNERS = ("mppi", "cem")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -24,6 +24,11 @@ class Size:
     classes: int
     depth: int
     blocks: int = 8
+
+    @property
+    def wide(self) -> int:
+        """The width of `jepa`'s latents and layers, and of the layers of `off_policy`."""
+        return 2 * self.units
 
 
 # `1m` to `400m` are DreamerV3's; `small` is for robots on two cores, `debug` for tests of everything around the agent.
@@ -111,6 +116,10 @@ class AgentSettings:
     changes no policy, and a critic that need not climb to `reward_offset * discount_horizon` first is right much
     sooner.
 
+    `unroll`: steps that `jepa` predicts ahead. `off_policy` has so many `critics`, and explores with normal `noise`, of
+    which the share `noise_correlation` stays from step to step; its actor learns in `imagine_starts` states of a batch,
+    and it imagines nothing.
+
     `diagnose_every`: updates between two looks at how learning goes (docs/diagnostics.md); 0: never.
     """
 
@@ -129,6 +138,10 @@ class AgentSettings:
     free_nats: float = 1.0
     unimix: float = 0.01
     slow_rate: float = 0.02
+    unroll: int = 3
+    critics: int = 2
+    noise: float = field(default=0.3, metadata={"resume": True})
+    noise_correlation: float = field(default=0.8, metadata={"resume": True})
     loss_scales: LossScales = field(default_factory=LossScales)
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     precision: str = field(default="float32", metadata={"resume": True})
@@ -150,6 +163,10 @@ class AgentSettings:
         _check("free_nats", self.free_nats, self.free_nats >= 0, "at least 0")
         _check("unimix", self.unimix, 0 < self.unimix < 1, "more than 0, less than 1")
         _check("diagnose_every", self.diagnose_every, self.diagnose_every >= 0, "at least 0 (0: never)")
+        _check("unroll", self.unroll, self.unroll >= 1, "at least 1 step")
+        _check("critics", self.critics, self.critics >= 1, "at least 1")
+        _check("noise", self.noise, self.noise >= 0, "at least 0")
+        _check("noise_correlation", self.noise_correlation, 0 <= self.noise_correlation < 1, "at least 0, less than 1")
         _check("slow_rate", self.slow_rate, 0 < self.slow_rate <= 1, "more than 0, at most 1")
 
     @property

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from daydreamer.losses.kl import balanced_kl
+from daydreamer.models.rssm_sequence import Norm, Weights, posterior_sequence
 from daydreamer.models.world_model import Losses, ModelSpec, Prediction, State, WorldModel, stack_states
 from daydreamer.nn.distributions import categorical_kl, sample_one_hot, unimix
 from daydreamer.nn.heads import BinaryHead, ScalarHead
@@ -75,15 +76,10 @@ class Rssm(WorldModel):
         T before it, and the priors for all T behind it."""
         noise = self.noise(*embeds.shape[:2]) if noise is None else noise
         keep = (~is_first).float().unsqueeze(-1)
-        action_terms = self.recurrence.action_term(prev_actions * keep)
-        steps = zip(*(x.unbind(1) for x in (action_terms, self.posterior_embed(embeds), keep, noise)), strict=True)
-        states, posteriors = [], []
-        for terms in steps:
-            state, posterior = self._correct(state, *terms)
-            states.append(state)
-            posteriors.append(posterior)
-        result = stack_states(states)
-        return result, {"prior": self._prior(result["deter"]), "posterior": torch.stack(posteriors, 1)}
+        terms = self.recurrence.action_term(prev_actions * keep), self.posterior_embed(embeds)
+        deter, stoch, posterior = posterior_sequence((state["deter"], state["stoch"]), *terms, keep, noise,
+                                                     self._posterior_weights(), self.settings.unimix)
+        return {"deter": deter, "stoch": stoch}, {"prior": self._prior(deter), "posterior": posterior}
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor | None = None) -> State:
         noise = self.noise(len(action)) if noise is None else noise
@@ -134,6 +130,15 @@ class Rssm(WorldModel):
         hidden = torch.addmm(embed_term, deter, self.posterior_deter.weight.T)
         probs = self._probs(self.posterior_head(hidden))
         return {"deter": deter, "stoch": sample_one_hot(probs, noise).flatten(-2)}, probs
+
+    def _posterior_weights(self) -> Weights:
+        """Those of `_correct`."""
+        gru, (active, logits) = self.recurrence, self.posterior_head
+        (from_deter, deter_active), (from_stoch, stoch_active) = gru.from_deter[0], gru.from_stoch[0]
+        norms = [Norm(x.norm.weight, x.norm.bias) for x in (deter_active, stoch_active, gru.activation, active)]
+        return Weights(from_deter.weight, norms[0], from_stoch.weight, norms[1], gru.state_in.weight,
+                       gru.deter_in.weight, norms[2], gru.gates.weight, gru.gates_bias, self.posterior_deter.weight,
+                       norms[3], logits.weight, logits.bias)
 
     def _predict(self, state: State, action_term: Tensor, noise: Tensor) -> State:
         """One step of the prior."""

@@ -127,9 +127,13 @@ class WorldModel(nn.Module):
         raise NotImplementedError
 
     def loss(self, batch: Mapping[str, Tensor], state: State) -> tuple[Losses, State]:
-        """Named, unweighted terms, each [B, T], and the states [B, T, ...] they were computed on.
+        """Named, unweighted terms, each [B, T], or fewer steps where a term looks ahead, and the states [B, T, ...] of
+        all T steps.
 
         `batch`: observation keys [B, T, *shape], `prev_action` [B, T, A], `reward` [B, T], `is_first`, `is_terminal`
         bool [B, T].
         """
         raise NotImplementedError
+
+    def after_update(self) -> None:
+        """Called after an update that was made; slow copies follow here."""

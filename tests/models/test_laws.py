@@ -98,7 +98,7 @@ def test_without_is_first_the_past_is_remembered(case):
     model, batch = case
     noise, before = model.noise(B, T), {key: torch.ones_like(x) for key, x in model.initial(B).items()}
     states, others = observe(model, batch, noise)[0], observe(model, batch, noise, before)[0]
-    assert not torch.equal(model.features(states)[2], model.features(others)[2])
+    assert not all(torch.equal(states[key][2], others[key][2]) for key in states)
 
 
 def test_candidates_do_not_influence_one_another(case):
@@ -144,9 +144,9 @@ def test_gradients_reach_the_actions_where_the_spec_says_so(case):
 def test_every_parameter_learns_from_the_loss(case):
     model, batch = case
     losses, states = model.loss(batch, model.initial(B))
-    assert all(loss.shape == (B, T) and loss.isfinite().all() for loss in losses.values())
+    assert all(loss.shape in {(B, t + 1) for t in range(T)} and loss.isfinite().all() for loss in losses.values())
     sum(loss.sum() for loss in losses.values()).backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())] == []
     assert model.features(states).shape == (B, T, model.spec.feature_size)
 
 
@@ -156,9 +156,9 @@ def test_what_a_model_offers_has_the_promised_shape(case):
     assert model.reward(states).shape == model.surprise(predictions, states).shape == (B, T)
     chance = model.continuation(states)
     assert chance.shape == (B, T) and ((chance >= 0) & (chance <= 1)).all()
-    decoded = model.decode(states)
-    seen = {key: batch[key].shape for key in model.spec.observation_space}
-    assert {key: x.shape for key, x in decoded.items()} == seen
+    if model.spec.offers_decoder:
+        seen = {key: batch[key].shape for key in model.spec.observation_space}
+        assert {key: x.shape for key, x in model.decode(states).items()} == seen
     if model.spec.offers_goals:
         assert not model.distance(states, states).any()
 
