@@ -75,7 +75,7 @@ def _plain(space: spaces.Space) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.MultiBinary):
-        return {"kind": "binary", "shape": list(space.shape)}
+        return {"kind": "binary", "n": int(space.n) if np.ndim(space.n) == 0 else list(space.shape)}
     if isinstance(space, spaces.Box):
         return {"kind": "box", "dtype": space.dtype.name, "shape": list(space.shape), "low": _bounds(space.low),
                 "high": _bounds(space.high)}
@@ -87,7 +87,7 @@ def _space(values: Mapping[str, Any]) -> spaces.Space:
         case "discrete":
             return spaces.Discrete(values["n"], start=values["start"])
         case "binary":
-            return spaces.MultiBinary(values["shape"])
+            return spaces.MultiBinary(values["n"])
         case "box":
             shape, dtype = tuple(values["shape"]), np.dtype(values["dtype"])
             low, high = _array(values["low"], shape, -math.inf), _array(values["high"], shape, math.inf)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from agent_bench import CONTINUOUS, SPACE
@@ -11,7 +12,7 @@ from gymnasium import spaces
 from daydreamer import checkpoints
 from daydreamer.blueprint import Blueprint
 from daydreamer.checkpoints import CheckpointForeign, CheckpointMismatch, CheckpointTorn
-from daydreamer.settings import AgentSettings
+from daydreamer.settings import AgentSettings, LossScales
 
 AGENT = Blueprint(SPACE, CONTINUOUS, AgentSettings(size="debug"))
 
@@ -98,3 +99,30 @@ def test_a_foreign_folder_is_refused(tmp_path):
     note.write_text(json.dumps({"format": 99}))
     with pytest.raises(CheckpointForeign, match="format 2"):
         checkpoints.load_newest(tmp_path, AGENT)
+
+
+def test_the_one_written_last_is_found_wherever_it_lies(tmp_path):
+    save(tmp_path / "run" / "checkpoints", 1.0)
+    save(tmp_path / "run" / "checkpoints", 2.0)
+    last = save(tmp_path / "run" / "lockstep" / "checkpoints", 3.0)
+    found = checkpoints.load_latest(tmp_path / "run")
+    assert found.folder == last and found.blueprint == AGENT
+    (last / "tensors.safetensors").write_bytes(b"noise")
+    assert checkpoints.load_latest(tmp_path / "run").counters == {"updates": 2}
+
+
+@pytest.mark.parametrize("action", [spaces.Discrete(3, start=2), spaces.Box(-1, 1, (2,), np.float32)])
+def test_a_blueprint_is_the_same_after_it_was_written_down(action):
+    uneven = spaces.Box(np.float32([-1, -np.inf]), np.float32([0.1, np.inf]))
+    seen = spaces.Dict(image=spaces.Box(0, 255, (8, 8, 3), np.uint8), flags=spaces.MultiBinary(3), uneven=uneven,
+                       free=spaces.Box(-np.inf, np.inf, (2,)), scalar=spaces.Box(0, 1, (), np.float32))
+    settings = AgentSettings(size="debug", loss_scales=LossScales(reward=2.0), learning_rate=1e-3)
+    written = json.dumps(Blueprint(seen, action, settings).to_json(), allow_nan=False)
+    again = Blueprint.from_json(json.loads(written))
+    assert again == Blueprint(seen, action, settings) and again.identity() == Blueprint(seen, action, settings).identity()
+
+
+def test_settings_that_may_change_on_resume_make_no_other_agent(tmp_path):
+    save(tmp_path, 1.0)
+    other = dataclasses.replace(AGENT, settings=AgentSettings(size="debug", learning_rate=1e-3))
+    assert checkpoints.load_newest(tmp_path, other).counters == {"updates": 1}
