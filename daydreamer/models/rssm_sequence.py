@@ -30,6 +30,8 @@ from torch.autograd.function import once_differentiable
 from daydreamer.nn.distributions import sample_one_hot
 from daydreamer.nn.layers import EPSILON
 
+_aten = torch.ops.aten
+
 
 class Norm(NamedTuple):
     """Weight and bias of a LayerNorm."""
@@ -39,7 +41,7 @@ class Norm(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """All that the step learns. Matrices as their layers keep them: [out, in], block-diagonal ones [blocks, in, out]."""
+    """All that the step learns. Matrices lie as in their layers: [out, in], block-diagonal ones [blocks, in, out]."""
 
     deter: Tensor
     deter_norm: Norm
@@ -168,14 +170,14 @@ def _backward(w: Weights, unimix: float, saved: _Step, by_deter: Tensor, by_stoc
               by_probs: Tensor) -> _Gradients:
     blocks, soft = len(w.gates), saved.soft
     by_probs = (by_probs + by_stoch.view_as(soft)) * (1 - unimix)
-    logits = torch._softmax_backward_data(by_probs, soft, -1, soft.dtype).flatten(-2)
+    logits = _aten._softmax_backward_data(by_probs, soft, -1, soft.dtype).flatten(-2)
     q, q_normed = _activate_backward(logits @ w.logits, saved.q, w.posterior_norm)
     by_new = _grouped(torch.addmm(by_deter, q, w.posterior), blocks)
     by_candidate = by_new * saved.update
-    update = by_new * (saved.candidate - _grouped(saved.h, blocks)) * saved.update * (1 - saved.update)
-    by_tanh = by_candidate * (1 - saved.candidate.square())
-    reset = by_tanh * saved.gate * saved.reset * (1 - saved.reset)
-    gates = torch.cat([reset, by_tanh * saved.reset, update], -1)
+    by_product = _aten.tanh_backward(by_candidate, saved.candidate)
+    reset = _aten.sigmoid_backward(by_product * saved.gate, saved.reset)
+    update = _aten.sigmoid_backward(by_new * (saved.candidate - _grouped(saved.h, blocks)), saved.update)
+    gates = torch.cat([reset, by_product * saved.reset, update], -1)
     m, m_normed = _activate_backward(_joined(torch.bmm(gates, w.gates.transpose(1, 2))), saved.m, w.mixed_norm)
     by_d, by_s = (m @ w.mixed).chunk(2, -1)
     d, d_normed = _activate_backward(by_d, saved.d, w.deter_norm)
@@ -187,22 +189,30 @@ def _backward(w: Weights, unimix: float, saved: _Step, by_deter: Tensor, by_stoc
 
 def _weight_gradients(w: Weights, steps: list[_Step], found: list[_Gradients], deters: list[Tensor]) -> list[Tensor]:
     """In the order of `_flat(w)`, each from all T * B rows at once."""
-    step, grad = _Step(*map(_all_rows, zip(*steps))), _Gradients(*map(_all_rows, zip(*found)))
-    blocks = len(w.gates)
+    def step(name: str) -> Tensor | _Active:
+        return _all_rows([getattr(x, name) for x in steps])
+
+    def grad(name: str) -> Tensor:
+        return _all_rows([getattr(x, name) for x in found])
+
+    def norm(name: str, weights: Norm) -> Norm:
+        return Norm(*_norm_backward(grad(f"{name}_normed"), step(name), weights, [False, True, True])[1:])
+
+    h, m, gates, logits, blocks = step("h"), grad("m"), grad("gates"), grad("logits"), len(w.gates)
     return _flat(Weights(
-        deter=grad.d.T @ step.h, deter_norm=_norm_gradients(grad.d_normed, step.d, w.deter_norm),
-        stoch=grad.s.T @ step.z, stoch_norm=_norm_gradients(grad.s_normed, step.s, w.stoch_norm),
-        mixed=grad.m.T @ step.joined, recurrent=_grouped(step.h, blocks).transpose(1, 2) @ _grouped(grad.m, blocks),
-        mixed_norm=_norm_gradients(grad.m_normed, step.m, w.mixed_norm),
-        gates=step.y.transpose(1, 2) @ grad.gates, gates_bias=grad.gates.sum(1).flatten(),
-        posterior=grad.q.T @ torch.cat(deters), posterior_norm=_norm_gradients(grad.q_normed, step.q, w.posterior_norm),
-        logits=grad.logits.T @ step.v, logits_bias=grad.logits.sum(0)))
+        deter=grad("d").T @ h, deter_norm=norm("d", w.deter_norm),
+        stoch=grad("s").T @ step("z"), stoch_norm=norm("s", w.stoch_norm),
+        mixed=m.T @ step("joined"), recurrent=_grouped(h, blocks).transpose(1, 2) @ _grouped(m, blocks),
+        mixed_norm=norm("m", w.mixed_norm),
+        gates=step("y").transpose(1, 2) @ gates, gates_bias=gates.sum(1).flatten(),
+        posterior=grad("q").T @ torch.cat(deters), posterior_norm=norm("q", w.posterior_norm),
+        logits=logits.T @ step("v"), logits_bias=logits.sum(0)))
 
 
-def _all_rows(parts: tuple) -> Tensor | _Active:
-    """The same thing of T steps as one, with T * B rows, the second axis of what is grouped by blocks."""
+def _all_rows(parts: list) -> Tensor | _Active:
+    """The same thing of T steps as one, with T * B rows: the second axis of what is grouped by blocks."""
     if isinstance(parts[0], _Active):
-        return _Active(*map(_all_rows, zip(*parts)))
+        return _Active(*(torch.cat(x) for x in zip(*parts, strict=True)))
     return torch.cat(parts, -2)
 
 
@@ -213,16 +223,12 @@ def _activate(x: Tensor, norm: Norm) -> tuple[Tensor, _Active]:
 
 def _activate_backward(by_active: Tensor, saved: _Active, norm: Norm) -> tuple[Tensor, Tensor]:
     """Gradients by the activation's input and by what its norm gave."""
-    by_normed = torch.ops.aten.silu_backward(by_active, saved.normed)
+    by_normed = _aten.silu_backward(by_active, saved.normed)
     return _norm_backward(by_normed, saved, norm, [True, False, False])[0], by_normed
 
 
-def _norm_gradients(by_normed: Tensor, saved: _Active, norm: Norm) -> Norm:
-    return Norm(*_norm_backward(by_normed, saved, norm, [False, True, True])[1:])
-
-
 def _norm_backward(by_normed: Tensor, saved: _Active, norm: Norm, wanted: list[bool]) -> tuple:
-    return torch.ops.aten.native_layer_norm_backward(by_normed, saved.x, saved.x.shape[-1:], saved.mean, saved.inverse,
+    return _aten.native_layer_norm_backward(by_normed, saved.x, saved.x.shape[-1:], saved.mean, saved.inverse,
                                                      *norm, wanted)
 
 
@@ -242,5 +248,5 @@ def _flat(weights: Weights) -> list[Tensor]:
 
 def _nested(flat: tuple[Tensor, ...]) -> Weights:
     """The inverse of `_flat`."""
-    rest = iter(flat)
-    return Weights(*(Norm(next(rest), next(rest)) if name.endswith("_norm") else next(rest) for name in Weights._fields))
+    x = iter(flat)
+    return Weights(*(Norm(next(x), next(x)) if name.endswith("_norm") else next(x) for name in Weights._fields))
