@@ -1,6 +1,5 @@
 """The truth of the simulator, beside what the robot thinks."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
