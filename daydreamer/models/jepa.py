@@ -49,8 +49,8 @@ class Jepa(WorldModel):
         self.from_action = mlp(spec.action_size, settings.widths.units, 1, raw=True)
         self.dynamics = mlp(width + settings.widths.units, width, 2)
         self.next_latent = Linear(width, width)
-        self.reward_head = ScalarHead(width, width, 1)
-        self.continuation_head = BinaryHead(width, width, 1)
+        self.reward_head = ScalarHead(width, width, 0)
+        self.continuation_head = BinaryHead(width, width, 0)
 
     def initial(self, batch: int) -> State:
         empty = torch.zeros(batch, self.spec.feature_size, device=self.next_latent.weight.device)
