@@ -46,8 +46,6 @@ TILT_TO_PARK = 0.9  # rad; beyond it folding the legs would not lay the robot do
 FOLD_SECONDS, SINK_SECONDS = 2.0, 0.3
 STALE = 0.1  # s without a new state
 
-MODEL_KEYS = ("joint_angles", "tilt", "tilt_rates")  # DayDreamer's 16 numbers
-
 # name -> (shape, unit)
 SIGNALS = {
     "joint_angles": (12, "rad"), "joint_velocities": (12, "rad/s"), "torques": (12, "N m"), "setpoint": (12, "rad"),

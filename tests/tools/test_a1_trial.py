@@ -120,6 +120,16 @@ def test_a_run_is_told_by_speed_falls_and_return_at_the_marks(tool):
     assert row["falls_per_minute"] == pytest.approx(3 / (2000 / 1200), abs=0.01)
 
 
+def test_one_who_lies_a_while_before_it_is_lifted_fell_once(tool):
+    n, fell = 6_000, 4_900
+    first, terminal = np.zeros(n, bool), np.zeros(n, bool)
+    first[[0, *range(fell + 1, fell + 5)]] = terminal[fell:fell + 4] = True  # three episodes of one step on its side
+    found = trial(tool, n / 1200, "run", is_first=first, is_last=terminal, is_terminal=terminal)
+    [row] = only(tool.figures(found), "run")
+    assert row["falls_per_minute"] == pytest.approx(1 / (2000 / 1200), abs=0.01)
+    assert row["episodes"] == 1 and row["return"] == 9 * fell
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The folder of a run that a scripted robot recorded."""
