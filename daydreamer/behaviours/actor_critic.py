@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from daydreamer.behaviours.behaviour import Behaviour
 from daydreamer.losses.actor_critic import actor_loss
 from daydreamer.losses.returns import ReturnScale, lambda_return
-from daydreamer.models.world_model import Losses, State, WorldModel, stack_states
+from daydreamer.models.world_model import Losses, State, WorldModel
 from daydreamer.nn.distributions import BoundedNormal, Categorical, unimix
 from daydreamer.nn.heads import ScalarHead
 from daydreamer.nn.layers import Linear, mlp
@@ -76,19 +76,19 @@ class ActorCritic(Behaviour):
             discount = self.settings.discount * model.continuation(imagined)
         logits = self.critic(ahead)
         value = self.critic.mean(logits.detach())
-        returns = lambda_return(reward, discount, value, self.settings.return_lambda)
-        weight = discount.cumprod(1)[:, :-1] / self.settings.discount
-        policy = self.policy(ahead[:, :-1])
-        advantage = (returns - value[:, :-1]) / self.return_scale.value()
+        returns = lambda_return(reward.T, discount.T, value.T, self.settings.return_lambda).T
+        weight = discount.cumprod(0)[:-1] / self.settings.discount
+        policy = self.policy(ahead[:-1])
+        advantage = (returns - value[:-1]) / self.return_scale.value()
         entropy = policy.entropy()
         losses = {
             "policy": actor_loss(policy.log_prob(actions), entropy, advantage, weight, self.settings.entropy).mean(),
-            "value": self._critic_loss(ahead[:, :-1], logits[:, :-1], returns, weight).mean(),
-            "replay_value": self._replay_loss(features, batch, starts, returns[:, 0]).mean(),
+            "value": self._critic_loss(ahead[:-1], logits[:-1], returns, weight).mean(),
+            "replay_value": self._replay_loss(features, batch, starts, returns[0]).mean(),
         }
         low, high = self.return_scale.range(returns)
         metrics = {"imagined_return": returns.mean(), "return_low": low, "return_high": high,
-                   "imagined_reward": reward[:, 1:].mean(), "value": value.mean(),
+                   "imagined_reward": reward[1:].mean(), "value": value.mean(),
                    "return_scale": self.return_scale.value(), "entropy": entropy.mean(), "advantage": advantage.mean(),
                    "advantage_deviation": advantage.std(unbiased=False)}
         return losses, {name: metric.detach() for name, metric in metrics.items()}
@@ -108,7 +108,10 @@ class ActorCritic(Behaviour):
         return torch.randperm(states, generator=self.generator, device=device)[:count]
 
     def _imagine(self, model: WorldModel, state: State) -> tuple[State, Tensor]:
-        """Follow the policy for H steps from N states: states [N, H+1, ...] with the start, actions [N, H, A]."""
+        """Follow the policy for H steps from N states: states [H+1, N, ...] with the start, actions [H, N, A].
+
+        Time comes first here, so that all steps but the last are one piece of memory and need no copy.
+        """
         states, actions = [state], []
         count, horizon = len(next(iter(state.values()))), self.settings.horizon
         model_noise, noise = model.noise(horizon, count), self.noise(horizon, count)
@@ -116,11 +119,11 @@ class ActorCritic(Behaviour):
             actions.append(self.policy(model.features(state)).sample(noise[step]))
             state = model.imagine_step(state, actions[-1], model_noise[step])
             states.append(state)
-        return stack_states(states), torch.stack(actions, 1)
+        return {key: torch.stack([state[key] for state in states]) for key in state}, torch.stack(actions)
 
     def _critic_loss(self, features: Tensor, logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        """Follow the return, and stay near the slowly moving copy of oneself: [B, T] from the critic's logits
-        [B, T, bins] at these features and the returns that it should have told [B, T]."""
+        """Follow the return, and stay near the slowly moving copy of oneself: [...] from the critic's logits
+        [..., bins] at these features and the returns that it should have told [...]."""
         with torch.no_grad():
             slow = self.slow_critic.mean(self.slow_critic(features))
         return weight * self.critic.loss(logits, target, slow)

@@ -18,7 +18,7 @@ from daydreamer.models.rssm_sequence import Norm, Weights, posterior_sequence
 from daydreamer.models.world_model import Losses, ModelSpec, Prediction, State, WorldModel, stack_states
 from daydreamer.nn.distributions import categorical_kl, sample_one_hot, unimix
 from daydreamer.nn.heads import BinaryHead, ScalarHead
-from daydreamer.nn.layers import Activation, BlockGru, Linear, mlp
+from daydreamer.nn.layers import Activation, BlockGru, Linear, as_products_take, mlp
 from daydreamer.nn.perception import Decoder, Encoder
 from daydreamer.settings import AgentSettings
 
@@ -94,7 +94,7 @@ class Rssm(WorldModel):
         return stack_states(states)
 
     def features(self, state: State) -> Tensor:
-        return torch.cat([state["deter"], state["stoch"]], -1)
+        return torch.cat([as_products_take(state["deter"]), as_products_take(state["stoch"])], -1)
 
     def reward(self, state: State) -> Tensor:
         return self.reward_head.mean(self.reward_head(self.features(state)))

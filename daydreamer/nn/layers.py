@@ -24,6 +24,12 @@ def initialise(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
     nn.init.trunc_normal_(weight, std=deviation, a=-2 * deviation, b=2 * deviation)
 
 
+def as_products_take(x: Tensor) -> Tensor:
+    """`x` in the precision of matrix products: what many layers read is rounded once, not by each of them."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+
+
 class Linear(nn.Linear):
     """nn.Linear with the project's initialisation."""
 
