@@ -41,6 +41,7 @@ RULES = (
     Rule("gradient/encoder", "nothing is learned by the encoder: gradient {value:g}", lowest=1e-9),
     Rule("gradient/actor", "nothing is learned by the actor: gradient {value:g}", lowest=1e-12),
     Rule("gradient/critic", "nothing is learned by the critic: gradient {value:g}", lowest=1e-12),
+    Rule("gradient/critics", "nothing is learned by the critics: gradient {value:g}", lowest=1e-12),
     Rule("latent/effective_rank", "latents have collapsed: they vary in {value:.1f} directions", lowest=1.5),
     Rule("latent/deviation", "latents have collapsed: they vary by {value:.2%} of their size", lowest=0.01),
     Rule("latent/perplexity", "latents have collapsed: they use {value:.0%} of their classes", lowest=0.1),
