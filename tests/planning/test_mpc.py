@@ -83,14 +83,18 @@ def test_robots_that_plan_together_explore_apart():
     assert np.array_equal(best[0], best[1]) and not np.array_equal(explored[0], explored[1])
 
 
-@pytest.mark.parametrize("model", ["tiny", "rssm"])
-def test_planning_has_no_weights_so_that_a_run_may_be_planned_on_that_was_not(model):
-    actor, planner = agent_of(model=model, behaviour="actor_critic"), agent_of(model=model, seed=1)
+@pytest.mark.parametrize("around, critics", [("actor_critic", {"critic"}), ("off_policy", {"critics.0", "critics.1"})])
+@pytest.mark.parametrize("model", ["tiny", "rssm", "jepa"])
+def test_planning_has_no_weights_so_that_a_run_may_be_planned_on_that_was_not(model, around, critics):
+    actor = agent_of(model=model, behaviour=around)
+    planner = agent_of(model=model, planner=replace(PLANNER, around=around), seed=1)
     planner.load_state_dict(actor.state_dict())
     assert planner.state_dict().keys() == actor.state_dict().keys()
-    sent = {name for name in planner.acting_state() if name not in actor.acting_state()}
+    sent = planner.acting_state().keys() - actor.acting_state().keys()
     assert {name.rsplit(".body")[0] for name in sent} == {
-        "model.reward_head", "model.continuation_head", "behaviour.critic"}, "and nothing else travels"
+        "model.reward_head", "model.continuation_head", *(f"behaviour.{name}" for name in critics)}, "nothing else"
+    chosen, carry = act(planner, planner.initial(2), True, "sample")
+    assert all(CONTINUOUS.contains(action) for action in chosen) and planner.behaviour.figures["plan_iterations"] == 2
 
 
 def test_who_takes_over_the_acting_weights_plans_the_same():

@@ -12,6 +12,8 @@ from daydreamer.models import build_model
 from daydreamer.nn.layers import initialise
 from daydreamer.planning.objective import plan_return
 from daydreamer.planning.planner import Planner
+from daydreamer.planning.refit import LOST
+from daydreamer.planning.refit import METHODS as METHODS_BY_NAME
 from daydreamer.settings import AgentSettings, PlannerSettings
 
 METHODS = pytest.mark.parametrize("method", ["mppi", "cem"])
@@ -53,6 +55,26 @@ def test_a_plan_is_never_worse_than_the_actor_or_the_plan_before(method, seed):
     score = worth(model, actor, state, found.plan)
     assert (score >= worth(model, actor, state, torch.stack(followed, 1)) - 1e-4).all()
     assert (score >= worth(model, actor, state, start) - 1e-4).all()
+
+
+@METHODS
+def test_what_is_best_already_stays_as_it_is(method):
+    """The plan before, or what the actor does when it does not explore: nothing that is drawn is better."""
+    best = torch.stack([GOAL, *torch.zeros(3, 2)]).unsqueeze(0)
+    assert torch.equal(planner(method=method).plan(Plane(), Fixed(), at([0.0, 0.0]), best).plan, best)
+    knowing = Fixed(GOAL.tolist(), scatter=0.5)
+    step = planner(method=method, horizon=1).plan(Plane(), knowing, at([0.0, 0.0]), still(horizon=1)).plan
+    assert torch.equal(step[0, 0], GOAL)
+
+
+@pytest.mark.parametrize("weigh", METHODS_BY_NAME.values(), ids=METHODS_BY_NAME)
+def test_a_lost_plan_weighs_nothing_and_changes_nothing(weigh):
+    scores = torch.tensor([[3.0, 2.0, 0.0]])
+    with_lost = torch.tensor([[3.0, 2.0, 0.0, LOST, LOST]])
+    weights = weigh(with_lost, 0.5)
+    torch.testing.assert_close(weights[:, :3], weigh(scores, 0.5))
+    assert not weights[:, 3:].any() and weights.sum() == pytest.approx(1)
+    torch.testing.assert_close(weigh(torch.full((1, 4), LOST), 0.5), torch.full((1, 4), 0.25))
 
 
 def learned(seed, model="tiny", action_space=spaces.Box(-1, 1, (2,), "float32")):
@@ -140,7 +162,7 @@ def test_rewards_behind_the_end_of_an_episode_do_not_count():
     assert (plan.cumsum(1)[0, :, 0] > -0.5).all()
 
 
-@pytest.mark.parametrize("method", ["mppi", "cem"])
+@METHODS
 def test_discrete_plans_are_found_among_discrete_actions(method):
     """Of three actions, which move by 1, 0 and -1, two steps forward and then none are best."""
     moves = torch.tensor([[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]])
