@@ -108,13 +108,13 @@ class Lockstep:
         self.keys = [*space, "reward", *FLAGS]
         self._score: float | None = None
         self._evaluation: Played | None = None
-        self._scores, self._figures = (Scores(self.folder / name) for name in ("scores.jsonl", "metrics.jsonl"))
+        self.scores, self._figures = (Scores(self.folder / name) for name in ("scores.jsonl", "metrics.jsonl"))
         self._metrics: dict[str, float] = {}
         self._watch = Watch(self.agent)
         self._rewards: list[float] = []
         self._reward = 0.0
         self._resume()
-        self._scores.cut(self.steps)
+        self.scores.cut(self.steps)
         self._figures.cut(self.steps)
 
     def run(self, steps: int, progress: Callable[[Progress], None] = lambda _: None,
@@ -245,7 +245,7 @@ class Lockstep:
             name: float(f"{value:.5g}") for name, value in figures.items() if math.isfinite(value)})
 
     def _write_score(self, **score: Any) -> None:
-        self._scores.add({"frames": self.steps * self.settings.frames_per_step, "steps": self.steps,
+        self.scores.add({"frames": self.steps * self.settings.frames_per_step, "steps": self.steps,
                           "episodes": self.episodes, "updates": self.agent.updates, "seconds": round(self.seconds, 1),
                           **score})
 

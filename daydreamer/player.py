@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from daydreamer import checkpoints
 from daydreamer.agent import Agent
+from daydreamer.settings import AgentSettings
 from daydreamer.uniform import no_action
 
 
@@ -46,9 +48,13 @@ class Player:
         return self._action
 
 
-def load(path: Path, device: str = "cpu") -> Agent:
-    """The agent of the newest checkpoint under `path`. Raises CheckpointError."""
+def load(path: Path, device: str = "cpu", settings: AgentSettings | None = None) -> Agent:
+    """The agent of the newest checkpoint under `path`; with `settings` in place of those it was trained with.
+
+    Raises CheckpointError, and BadWeights for settings that the weights do not fit.
+    """
     found = checkpoints.load_latest(path)
-    agent = found.blueprint.build(device=device)
+    blueprint = found.blueprint if settings is None else replace(found.blueprint, settings=settings)
+    agent = blueprint.build(device=device)
     agent.load_state_dict(found.tensors)
     return agent

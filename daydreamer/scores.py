@@ -18,26 +18,23 @@ from daydreamer.replay import files
 
 
 class Scores:
-    """The lines of one run, in order. One process writes."""
+    """The `lines` of one run, in order. One process writes."""
 
     def __init__(self, path: Path) -> None:
+        """Reads what is there, if anything; a last line that is not whole does not count."""
         self._path = path
+        text = path.read_text() if path.exists() else ""
+        self.lines: list[dict[str, Any]] = [
+            json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Append a line."""
+        self.lines.append(dict(line))
         with self._path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
-    def read(self) -> list[dict[str, Any]]:
-        """All whole lines; none where there is no file."""
-        if not self._path.exists():
-            return []
-        text = self._path.read_text()
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
     def cut(self, steps: int) -> None:
         """Forget what came after `steps`: a run that was killed plays that again, from its checkpoint."""
-        lines = self.read()
-        kept = [line for line in lines if line["steps"] <= steps]
-        if len(kept) < len(lines):
-            os.close(files.create(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode()))
+        self.lines = [line for line in self.lines if line["steps"] <= steps]
+        if self._path.exists():
+            os.close(files.create(self._path, "".join(json.dumps(line) + "\n" for line in self.lines).encode()))

@@ -123,7 +123,7 @@ def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Se
 
 
 @app.command()
-def evaluate(run: RunName = "", home: Home = Path("runs"),
+def evaluate(run: RunName = "", changes: Changes = None, home: Home = Path("runs"),
              episodes: Annotated[int, typer.Option("--episodes", min=1, help="How many.")] = 10,
              seed: Annotated[int, typer.Option("--seed", min=0, help="Of the episodes.")] = 0,
              video: Annotated[Path | None, typer.Option("--video", help="Film one of them, as an mp4.")] = None,
@@ -135,7 +135,7 @@ def evaluate(run: RunName = "", home: Home = Path("runs"),
     from services.console import evaluating
 
     folder = run_folder.existing(home, run) if run else run_folder.latest(home)
-    evaluating.evaluate(folder, episodes, seed, video, Console())
+    evaluating.evaluate(folder, changes or (), episodes, seed, video, Console())
 
 
 @app.command()

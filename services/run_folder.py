@@ -6,6 +6,8 @@
       lock              held by that process; the system lets go of it when the process dies, however it dies
       replay/  checkpoints/  spool/ROBOT/  logs/  tensorboard/
       metrics.jsonl  summary.json
+      lockstep/         what `daydreamer train` keeps instead: replay/, checkpoints/, scores.jsonl, metrics.jsonl
+      evaluation.mp4    the film of its last evaluation
       coordinator.json  what the coordinator keeps over its restarts
 
 `RunFolder` only knows names, so every process may have one. `claim` makes the folder this process's own to run in.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import pstdev
 
@@ -15,14 +16,16 @@ from services.console.training import evaluator_of
 from services.run_folder import RunFolder
 
 
-def evaluate(folder: RunFolder, episodes: int, seed: int, video: Path | None, console: Console) -> None:
+def evaluate(folder: RunFolder, changes: Iterable[str], episodes: int, seed: int, video: Path | None,
+             console: Console) -> None:
     """Play `episodes` with the newest checkpoint of a run of `train` or `run`, in environments made by its config.
 
-    Raises CheckpointError, ConfigError.
+    `changes` are to that config: another planner around the same weights, for one. Raises CheckpointError, ConfigError,
+    BadWeights.
     """
-    config = configs.load(folder.config)
+    config = configs.load(folder.config, changes)
     torch.set_num_threads(config.learner.threads)
-    agent = load(folder.path, config.learner.device)
+    agent = load(folder.path, config.learner.device, config.agent)
     evaluator = evaluator_of(config, video, console)
     try:
         played = evaluator.play(agent, [int(n) for n in np.random.SeedSequence(seed).generate_state(episodes)])

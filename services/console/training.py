@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
+import gymnasium
 import torch
 from rich.console import Console
 from rich.live import Live
@@ -14,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from daydreamer.evaluation import Evaluator, Played
+from daydreamer.evaluation import Evaluator
 from daydreamer.exploration import HOLD
 from daydreamer.lockstep import Lockstep, LockstepSettings, Progress
 from robots.environments import frames_per_step
@@ -43,7 +47,7 @@ def train(config: Config, home: Path, console: Console) -> None:
         evaluator = evaluator_of(config, folder.path / VIDEO if config.training.video else None, console)
         with Lockstep(env, config.agent, config.replay, _settings(config, env), folder.path / "lockstep", config.seed,
                       evaluator, config.learner.device) as lockstep:
-            report = Report(config, console)
+            report = Report(config, console, lockstep.scores.lines)
             with Live(console=console, auto_refresh=False) as live:
                 lockstep.run(config.training.steps, lambda progress: live.update(report(progress), refresh=True),
                              stop.is_set)
@@ -55,7 +59,7 @@ def train(config: Config, home: Path, console: Console) -> None:
 
 def evaluator_of(config: Config, video: Path | None, console: Console) -> Evaluator:
     """Environments of the config to evaluate in; the first is filmed for `video`, if it has a picture."""
-    def make(index: int) -> Filmed | RobotEnv:
+    def make(index: int) -> gymnasium.Env:
         env = environment(config, filmed=video is not None and index == 0)
         if video is None or index > 0:
             return env
@@ -68,44 +72,48 @@ def evaluator_of(config: Config, video: Path | None, console: Console) -> Evalua
 
 
 class Report:
-    """What is drawn of a run: how far it is, and the returns of its episodes over all of its steps.
+    """What is drawn of a run: how far it is, and the returns of its `scores` over all of its steps.
 
-    Without a terminal, each evaluation is a line as well.
+    The curve is of evaluations where there are any, else of the episodes of training. Without a terminal, each new
+    evaluation is a line as well.
     """
 
-    def __init__(self, config: Config, console: Console) -> None:
-        self._name, self._steps, self._console = config.name, config.training.steps, console
+    def __init__(self, config: Config, console: Console, scores: Sequence[Mapping[str, Any]]) -> None:
+        self._name, self._steps, self._console, self._scores = config.name, config.training.steps, console, scores
         self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT)
-        self._sums, self._counts = [0.0] * CURVE, [0] * CURVE
-        self._told: Played | None = None
+        self._curves = {kind: [[] for _ in range(CURVE)] for kind in ("evaluation_return", "training_return")}
+        self._taken, self._evaluated = 0, f"evaluation {UNKNOWN}"
+        self._take()
 
     def __call__(self, progress: Progress) -> Table:
         """The bar, the curve with the newest figures, and what is clearly wrong."""
         self._recent.append((time.monotonic(), progress.steps))
-        self._take(progress)
+        if self._take() and not self._console.is_terminal:
+            self._console.print(f"{self._name}: {progress.steps} steps, {self._evaluated}", highlight=False,
+                                soft_wrap=True)
         speed = self._speed()
         left = f", {duration((self._steps - progress.steps) / speed)} to go" if speed > 0 else ""
         bar = Table.grid(padding=(0, 2))
-        bar.add_row(Text(self._name, "bold"), ProgressBar(self._steps, progress.steps, width=CURVE),
-                    f"{progress.steps} of {self._steps}{left}")
-        bar.add_row("", Text(sparkline(self._curve()), "cyan"),
+        bar.add_row(Text(self._name, "bold"), f"{progress.steps} of {self._steps}{left}")
+        bar.add_row(ProgressBar(self._steps, progress.steps, width=CURVE),
                     f"episode {_number(progress.score)}, {speed:.0f} steps/s")
-        bar.add_row("", "", _evaluation(progress.evaluation))
+        bar.add_row(Text(sparkline(self._curve()), "cyan"), self._evaluated)
         for finding in progress.findings:
-            bar.add_row("", "", Text(finding.text, "yellow"))
+            bar.add_row("", Text(finding.text, "yellow"))
         return bar
 
-    def _take(self, progress: Progress) -> None:
-        """Into the curve goes what is newest: evaluations where there are any, else the episodes of training."""
-        value = progress.score if progress.evaluation is None else progress.evaluation.mean
-        if value is not None:
-            part = min(CURVE - 1, progress.steps * CURVE // self._steps)
-            self._sums[part] += value
-            self._counts[part] += 1
-        if progress.evaluation is not self._told and not self._console.is_terminal:
-            self._console.print(f"{self._name}: {progress.steps} steps, {_evaluation(progress.evaluation)}",
-                                highlight=False, soft_wrap=True)
-        self._told = progress.evaluation
+    def _take(self) -> bool:
+        """Put new scores into the curves; whether there was an evaluation among them."""
+        new, self._taken = self._scores[self._taken:], len(self._scores)
+        for score in new:
+            part = min(CURVE - 1, score["steps"] * CURVE // self._steps)
+            for kind in self._curves.keys() & score.keys():
+                self._curves[kind][part].append(score[kind])
+        evaluations = [score["evaluation_returns"] for score in new if "evaluation_returns" in score]
+        if evaluations:
+            lowest, mean, highest = min(evaluations[-1]), fmean(evaluations[-1]), max(evaluations[-1])
+            self._evaluated = f"evaluation {mean:.1f} ({lowest:.1f} to {highest:.1f})"
+        return bool(evaluations)
 
     def _speed(self) -> float:
         """Steps per second, lately."""
@@ -114,10 +122,11 @@ class Report:
 
     def _curve(self) -> list[float | None]:
         """Mean return in each part of the run, None where there was none."""
-        return [total / count if count else None for total, count in zip(self._sums, self._counts, strict=True)]
+        curve = next((curve for curve in self._curves.values() if any(curve)), [])
+        return [fmean(part) if part else None for part in curve]
 
 
-def _settings(config: Config, env: RobotEnv) -> LockstepSettings:
+def _settings(config: Config, env: gymnasium.Env) -> LockstepSettings:
     """A robot is explored with actions that it holds, an environment with a new one every step."""
     training = config.training
     hold = max(1, round(HOLD * config.robot.control_hz)) if isinstance(env, RobotEnv) else 1
@@ -125,12 +134,6 @@ def _settings(config: Config, env: RobotEnv) -> LockstepSettings:
         train_ratio=config.learner.train_ratio, evaluate_every=training.evaluate_every,
         evaluate_episodes=training.evaluate_episodes, checkpoint_every=training.checkpoint_every,
         frames_per_step=frames_per_step(env), explore_hold=hold)
-
-
-def _evaluation(played: Played | None) -> str:
-    if played is None:
-        return f"evaluation {UNKNOWN}"
-    return f"evaluation {played.mean:.1f} ({min(played.returns):.1f} to {max(played.returns):.1f})"
 
 
 def _number(value: float | None) -> str:

@@ -119,7 +119,8 @@ def test_a_blueprint_is_the_same_after_it_was_written_down(action):
     settings = AgentSettings(size="debug", loss_scales=LossScales(reward=2.0), learning_rate=1e-3)
     written = json.dumps(Blueprint(seen, action, settings).to_json(), allow_nan=False)
     again = Blueprint.from_json(json.loads(written))
-    assert again == Blueprint(seen, action, settings) and again.identity() == Blueprint(seen, action, settings).identity()
+    assert again == Blueprint(seen, action, settings)
+    assert again.identity() == Blueprint(seen, action, settings).identity()
 
 
 def test_settings_that_may_change_on_resume_make_no_other_agent(tmp_path):

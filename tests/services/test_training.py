@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from daydreamer.agent import Agent
+from daydreamer.blueprint import Blueprint
 from robots.environments import environment, frames_per_step
 from robots.gym import RobotEnv
-from services import cli
+from services import cli, embodiment, run_folder
 from services import config as configs
 from services.console.film import Filmed
+from services.embodiment import model_spaces
+from services.learner.journal import Journal
 
 ROOT = Path(__file__).parents[2]
 BENCH = sorted(path for path in (ROOT / "configs" / "bench").glob("*.yaml") if not path.name.startswith("_"))
@@ -106,9 +110,29 @@ def test_a_run_trains_is_evaluated_filmed_and_played_again(daydreamer, tmp_path,
     assert "swing-3: 200 steps, evaluation 20.0 (20.0 to 20.0)" in told
     assert frames_of(folder / "evaluation.mp4") == 11, "the first picture and every other one, 25 in a second"
     video = tmp_path / "played.mp4"
-    code, told, _ = daydreamer("evaluate", "swing-3", "--home", tmp_path, "--episodes", 3, "--video", video)
+    code, told, _ = daydreamer("evaluate", "swing-3", "--home", tmp_path, "--episodes", 3, "--video", video, *SMALL)
     assert code == 0 and "mean 20.0, from 20.0 to 20.0" in told and re.search(r"after [1-9]\d* updates", told)
     assert frames_of(video) == 11
+
+
+def test_a_run_that_goes_on_shows_the_whole_curve_and_what_was_evaluated_before(daydreamer, tmp_path, swing):
+    daydreamer("train", swing, "--steps", 120, "--home", tmp_path, *SMALL)
+    code, told, _ = daydreamer("train", swing, "--steps", 140, "--home", tmp_path, *SMALL)
+    assert code == 0 and "140 of 140" in told and "evaluation 20.0 (20.0 to 20.0)" in told
+    assert "120 steps, evaluation" not in told, "that was told when it happened"
+
+
+def test_what_the_learner_of_a_run_in_real_time_saved_is_played_as_well(daydreamer, tmp_path, swing):
+    config = configs.load(swing)
+    with run_folder.claim(tmp_path, config) as folder:
+        agent = Agent(*model_spaces(config), config.agent)
+        journal = Journal(folder, Blueprint.of(agent), keep=3)
+        journal.checkpoint(agent.state_dict(), {"updates": 0, "replayed": 0})
+        journal.close()
+    code, told, _ = daydreamer("evaluate", "--home", tmp_path, "--episodes", 2, *SMALL)
+    assert code == 0 and "mean 20.0" in told and "after 0 updates" in told
+    code, _, complaint = daydreamer("evaluate", "--home", tmp_path, "--set", "agent.size=small", *SMALL)
+    assert code == 2 and "shape" in complaint
 
 
 def test_every_seed_is_a_run_of_its_own_unless_it_is_named(daydreamer, tmp_path, swing):
@@ -157,7 +181,6 @@ def test_an_environment_is_stepped_as_itself_with_the_signals_that_its_driver_sh
 
 
 def test_the_model_of_an_environment_sees_no_reward_unless_it_is_named(swing):
-    from services.embodiment import model_spaces
     assert set(model_spaces(configs.load(swing))[0]) == {"rod_angle", "side"}
     named = configs.load(swing, ["robot.model_keys=[side, env_reward]"])
     assert set(model_spaces(named)[0]) == {"side", "env_reward"}
@@ -180,7 +203,8 @@ def test_episodes_end_by_themselves_or_where_they_are_cut():
     ({"id": "swing-v0", "kwargs": {"colour": 1}}, "robot.options.kwargs: {'colour': 1}: "),
 ])
 def test_a_mistake_in_the_environment_is_one_line(daydreamer, tmp_path, swing, options, told):
-    code, _, complaint = daydreamer("train", swing, "--home", tmp_path, "--set", f"robot.options={json.dumps(options)}")
+    code, _, complaint = daydreamer("train", swing, "--home", tmp_path, "--set", f"robot.options={json.dumps(options)}",
+                                    *SMALL)
     assert code == 2 and told in complaint and "Traceback" not in complaint
     assert not (tmp_path / "swing").exists()
 
@@ -188,11 +212,9 @@ def test_a_mistake_in_the_environment_is_one_line(daydreamer, tmp_path, swing, o
 @pytest.mark.parametrize("path", BENCH, ids=lambda path: path.stem)
 def test_every_benchmark_is_an_environment_and_they_share_one_set_of_hyperparameters(path):
     pytest.importorskip("dm_control", reason="the extra `bench`")
-    from services.embodiment import environment as environment_of
-
     config, common = configs.load(path), configs.load(BENCH[0])
     assert (config.agent, config.replay, config.learner) == (common.agent, common.replay, common.learner)
-    env = environment_of(config)
+    env = embodiment.environment(config)
     obs, _ = env.reset(seed=0)
     assert env.observation_space.contains(obs) and frames_per_step(env) == 2
     assert ("image" in obs) == path.stem.endswith("pixels") and (len(obs) == 1 or "image" not in obs)
