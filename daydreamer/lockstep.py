@@ -2,8 +2,12 @@
 
     folder/replay/         the chunk log
     folder/checkpoints/    weights, optimiser, normalisers and RNG; counters and the sampler's state; see `checkpoints`
-    folder/scores.jsonl    a line per episode and per evaluation, see `Scores`
+    folder/scores.jsonl    a line per episode and per evaluation
     folder/metrics.jsonl   a line per diagnosis, with the metrics of that update
+
+A score is `training_return`, the return of one episode (with `cut` where the run ended before it did), or
+`evaluation_return`, the mean of `evaluation_returns`. Beside it stand the counters: `frames` are steps times the
+environment's action repeat, `seconds` are those of collecting and training.
 
 Episodes are seeded one by one, and a checkpoint lies between two episodes. So a run that ends and is started again
 continues bit for bit, wherever the environment's episode is determined by the seed of its `reset`. An environment that
@@ -30,11 +34,11 @@ from daydreamer.diagnostics.findings import Finding
 from daydreamer.diagnostics.watch import Watch
 from daydreamer.evaluation import Evaluator, Played
 from daydreamer.exploration import Explorer
+from daydreamer.lines import Lines
 from daydreamer.models.world_model import State
 from daydreamer.recorder import Recorder
 from daydreamer.replay.chunk import Schema
 from daydreamer.replay.settings import ReplaySettings
-from daydreamer.scores import Scores
 from daydreamer.settings import AgentSettings
 from daydreamer.uniform import no_action, uniform
 
@@ -108,7 +112,7 @@ class Lockstep:
         self.keys = [*space, "reward", *FLAGS]
         self._score: float | None = None
         self._evaluation: Played | None = None
-        self.scores, self._figures = (Scores(self.folder / name) for name in ("scores.jsonl", "metrics.jsonl"))
+        self.scores, self._figures = (Lines(self.folder / name) for name in ("scores.jsonl", "metrics.jsonl"))
         self._metrics: dict[str, float] = {}
         self._watch = Watch(self.agent)
         self._rewards: list[float] = []
@@ -124,8 +128,8 @@ class Lockstep:
         every = self.settings
         while self.steps < steps and not stop():
             before = self.steps
-            self._episode(steps, progress, stop)
-            self._write_score(training_return=round(self._score, 3))
+            cut = self._episode(steps, progress, stop)
+            self._write_score(training_return=round(self._score, 3), **({"cut": True} if cut else {}))
             if self.evaluator and self._reached(every.evaluate_every, before):
                 self.evaluate(every.evaluate_episodes)
                 self._report(progress)
@@ -183,16 +187,18 @@ class Lockstep:
         """Whether the steps since `before` went over a multiple of `every`; where that lies depends on no restart."""
         return every > 0 and self.steps // every > before // every
 
-    def _episode(self, until: int, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
-        """Play and record one episode, training in between. Stopped early, it ends as one that was cut off."""
+    def _episode(self, until: int, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> bool:
+        """Play and record one episode, training in between. Stopped early, it ends as one that was cut off; whether it
+        was."""
         self.episodes += 1
         began = time.monotonic() - self.seconds
         obs, _ = self.env.reset(seed=self._seed(0, self.episodes), options=self.settings.reset_options or None)
         self._explorer = Explorer(self.env.action_space, self.settings.explore_hold, self._seed(2, self.episodes))
         carry, action, score = self.agent.initial(1), no_action(self.env.action_space), 0.0
-        reward, first, terminated, over = 0.0, True, False, False
+        reward, first, terminated, over, cut = 0.0, True, False, False, False
         while True:
-            over = over or self.steps >= until or stop()
+            cut = not over and (self.steps >= until or stop())
+            over = over or cut
             if over:
                 action = no_action(self.env.action_space)
             else:
@@ -211,6 +217,7 @@ class Lockstep:
                 self._report(progress)
         self.recorder.flush()
         self._score = score
+        return cut
 
     def _act(self, obs: dict[str, np.ndarray], carry: State, prev_action: Any, first: bool) -> tuple[Any, State]:
         """One action as the environment takes it, random before the first update."""
@@ -246,8 +253,8 @@ class Lockstep:
 
     def _write_score(self, **score: Any) -> None:
         self.scores.add({"frames": self.steps * self.settings.frames_per_step, "steps": self.steps,
-                          "episodes": self.episodes, "updates": self.agent.updates, "seconds": round(self.seconds, 1),
-                          **score})
+                         "episodes": self.episodes, "updates": self.agent.updates, "seconds": round(self.seconds, 1),
+                         **score})
 
     def _seed(self, purpose: int, number: int) -> int:
         """The seed of one episode, which depends on nothing that happened before it."""

@@ -29,7 +29,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 from measurement import write_csv
 
-from daydreamer.scores import Scores
+from daydreamer.lines import Lines
 
 PUBLISHED = Path(__file__).parents[1] / "docs" / "results" / "published.csv"
 MARKERS = "os^Dvx"
@@ -72,7 +72,7 @@ def read(source: Path) -> list[Point]:
     line, seed = config["name"].removesuffix(f"-{config['seed']}"), config["seed"]
     return [Point(task_of(config["robot"]), line, seed, score["frames"], score["seconds"] / 60,
                   score["evaluation_return"])
-            for score in Scores(source / "lockstep" / "scores.jsonl").lines if "evaluation_return" in score]
+            for score in Lines(source / "lockstep" / "scores.jsonl").lines if "evaluation_return" in score]
 
 
 def task_of(robot: dict) -> str:

@@ -104,7 +104,8 @@ class Report:
 
     def _take(self) -> bool:
         """Put new scores into the curves; whether there was an evaluation among them."""
-        new, self._taken = self._scores[self._taken:], len(self._scores)
+        new = [score for score in self._scores[self._taken:] if "cut" not in score]
+        self._taken = len(self._scores)
         for score in new:
             part = min(CURVE - 1, score["steps"] * CURVE // self._steps)
             for kind in self._curves.keys() & score.keys():

@@ -67,6 +67,12 @@ def test_a_run_that_is_interrupted_between_evaluations_tells_the_scores_of_one_t
     assert scores(48, 96, 160) == scores(160)
 
 
+def test_an_episode_that_the_end_of_the_run_cut_says_so(tmp_path):
+    with lockstep(tmp_path, False) as run:
+        run.run(40)
+        assert [(line["steps"], "cut" in line) for line in run.scores.lines] == [(16, False), (32, False), (40, True)]
+
+
 def test_scores_behind_the_checkpoint_of_a_killed_run_are_not_told_twice(tmp_path):
     with lockstep(tmp_path, True) as run:
         run.run(64)

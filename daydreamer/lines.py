@@ -1,10 +1,4 @@
-"""`scores.jsonl`: what a run in lockstep earned, a line per training episode and per evaluation.
-
-    {"frames": 2000, "steps": 1000, "episodes": 2, "updates": 0, "seconds": 3.1, "training_return": 87.8}
-    {"frames": 2000, "steps": 1000, ..., "evaluation_return": 91.5, "evaluation_returns": [90.0, 93.0]}
-
-`frames` are steps times the environment's action repeat; `seconds` are those of collecting and training.
-"""
+"""What a run in lockstep tells of itself as it goes: lines that are appended, and cut back to its checkpoint."""
 
 from __future__ import annotations
 
@@ -17,8 +11,8 @@ from typing import Any
 from daydreamer.replay import files
 
 
-class Scores:
-    """The `lines` of one run, in order. One process writes."""
+class Lines:
+    """A file of one run, a JSON object per line; each has the `steps` at which it was written. One process writes."""
 
     def __init__(self, path: Path) -> None:
         """Reads what is there, if anything; a last line that is not whole does not count."""
