@@ -108,6 +108,11 @@ class BlockGru(nn.Module):
         """One step: deter [B, D], stoch [B, S * C], action_term [B, D] to the next deter [B, D]."""
         inputs = torch.cat([self.from_deter(deter), self.from_stoch(stoch)], -1)
         mixed = torch.addmm(action_term, inputs, self.state_in.weight.T)
+        with torch.autocast("cpu", enabled=False):  # gates in bfloat16 lose what their small products would save
+            return self._gated(deter, mixed.float())
+
+    def _gated(self, deter: Tensor, mixed: Tensor) -> Tensor:
+        """The step behind `mixed` [B, D], what deter, stoch and action say to all blocks."""
         x = self.activation(self.deter_in(deter, mixed))
         reset, candidate, update = self.gates.grouped(x, self.gates_bias).chunk(3, -1)  # each [blocks, B, D / blocks]
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
