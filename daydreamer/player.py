@@ -49,12 +49,14 @@ class Player:
 
 
 def load(path: Path, device: str = "cpu", settings: AgentSettings | None = None) -> Agent:
-    """The agent of the newest checkpoint under `path`; with `settings` in place of those it was trained with.
+    """The agent of the newest checkpoint under `path`, to act; with `settings` in place of those it was trained with.
 
-    Raises CheckpointError, and BadWeights for settings that the weights do not fit.
+    It may have been trained on another device. Raises CheckpointError, and BadWeights for settings that the weights do
+    not fit.
     """
     found = checkpoints.load_latest(path)
     blueprint = found.blueprint if settings is None else replace(found.blueprint, settings=settings)
     agent = blueprint.build(device=device)
-    agent.load_state_dict(found.tensors)
+    agent.load_acting_state({name: found.tensors[name] for name in agent.acting_state() if name in found.tensors})
+    agent.optimiser.updates = int(found.tensors["updates"])
     return agent
