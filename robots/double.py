@@ -14,6 +14,8 @@ from typing import TypeVar
 import mujoco
 import numpy as np
 
+from robots.eye import Eye
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 SIZE = 64
@@ -48,7 +50,7 @@ class Camera:
     def __init__(self, model: mujoco.MjModel, name: str, hz: float) -> None:
         self._model, self._name, self._period = model, name, 1 / hz
         self._data = mujoco.MjData(model)
-        self._renderer: mujoco.Renderer | None = None
+        self._eye: Eye | None = None
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._closed = False
@@ -90,23 +92,17 @@ class Camera:
             self._release()
 
     def _render(self, qpos: np.ndarray) -> dict[str, np.ndarray]:
-        if self._renderer is None:
-            self._renderer = mujoco.Renderer(self._model, *FRAME)
+        if self._eye is None:
+            self._eye = Eye(self._model, *FRAME)
         self._data.qpos[:] = qpos
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        renderer = self._renderer
-        renderer.update_scene(self._data, self._name)
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
-        image = renderer.render().copy()
-        renderer.enable_depth_rendering()
-        depth = renderer.render()
-        renderer.disable_depth_rendering()
-        return {"image": image, "depth": np.clip(depth / DEPTH_UNIT, 0, 255).astype(np.uint8)[..., None]}
+        self._eye.look(self._data, self._name)
+        depth = np.clip(self._eye.depth() / DEPTH_UNIT, 0, 255).astype(np.uint8)[..., None]
+        return {"image": self._eye.rgb(), "depth": depth}
 
     def _release(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._eye is not None:
+            self._eye.close()
+            self._eye = None
