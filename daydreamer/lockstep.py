@@ -36,6 +36,7 @@ from daydreamer.evaluation import Evaluator, Played
 from daydreamer.exploration import Explorer
 from daydreamer.lines import Lines
 from daydreamer.models.world_model import State
+from daydreamer.nn.memory import keep_freed_memory
 from daydreamer.recorder import Recorder
 from daydreamer.replay.chunk import Schema
 from daydreamer.replay.settings import ReplaySettings
@@ -105,6 +106,7 @@ class Lockstep:
         self.evaluator = evaluator
         self.settings, self.replay, self.seed, self.folder = settings, replay, seed, Path(folder)
         space, actions = self.env.observation_space, self.env.action_space
+        keep_freed_memory()
         self.agent = Agent(space, actions, agent, seed, device)
         self.recorder = Recorder(self.folder / "replay", Schema.of_spaces(space, actions), replay, seed)
         self.steps = self.episodes = self.evaluations = self.replayed = 0

@@ -23,6 +23,7 @@ from daydreamer import checkpoints
 from daydreamer.agent import Agent, BadObservation, NonFiniteLoss
 from daydreamer.blueprint import Blueprint
 from daydreamer.diagnostics.watch import Watch
+from daydreamer.nn.memory import keep_freed_memory
 from daydreamer.replay.limiter import Limiter
 from services.config import Config
 from services.crew import Crew
@@ -64,6 +65,7 @@ class LearnerService:
     def run(self, stop: threading.Event) -> None:
         """Learn until `stop`, then write a checkpoint. Raises SocketError, ConfigError, CheckpointError, Diverged."""
         torch.set_num_threads(1)  # until `_step_back`
+        keep_freed_memory()
         model = model_spaces(self._config)
         self._agent = Agent(*model, self._config.agent, self._config.seed, self._config.learner.device)
         self._blueprint = Blueprint.of(self._agent)
