@@ -77,7 +77,7 @@ class Planner:
         noise = noise.expand(batch * settings.candidates, *noise.shape[1:])
         state = {key: x.repeat_interleave(settings.candidates, 0) for key, x in state.items()}
         now, done = begin, 0
-        while done < settings.iterations and self._pace.fits(batch, deadline - now):
+        while done < settings.iterations and deadline - now > self._pace.expected(batch):
             actions = plans.draw(settings.candidates, model.generator)
             imagine = self._imagine if done or not settings.proposals else self._follow
             scores = self._judge(model, actor, imagine(model, actor, state, actions, noise), actions)
@@ -85,6 +85,8 @@ class Planner:
             plans = plans.refit(elites.actions, self._weigh(elites.scores, settings.temperature), settings)
             earlier, now, done = now, self._finished(scores, deadline), done + 1
             self._pace.took(batch, now - earlier)
+        if not done:
+            self._pace.left_out(batch)
         return Found(elites.actions[:, 0] if done else start, plans, done, now - begin)
 
     def _imagine(self, model: WorldModel, actor: Behaviour, state: State, actions: Tensor, noise: Tensor) -> State:
