@@ -11,13 +11,13 @@ from daydreamer.nn.memory import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(3):
-        torch.ones(2**24).sum()  # a block of 64 MiB, freed at once
+    for _ in range(16):
+        torch.ones(2**24).sum()  # a block of 64 MiB, freed at once: more than glibc keeps by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 torch.set_num_threads(1)
 kept = keep_freed_memory()
-faults()
+faults()  # until each block has found its place
 print(kept, faults())
 """
 
