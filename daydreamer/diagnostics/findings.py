@@ -44,7 +44,7 @@ RULES = (
     Rule("gradient/critics", "nothing is learned by the critics: gradient {value:g}", lowest=1e-12),
     Rule("latent/effective_rank", "latents have collapsed: they vary in {value:.1f} directions", lowest=1.5),
     Rule("latent/deviation", "latents have collapsed: they vary by {value:.2%} of their size", lowest=0.01),
-    Rule("latent/perplexity", "latents have collapsed: they use {value:.0%} of their classes", lowest=0.1),
+    Rule("latent/information", "latents have collapsed: each tells {value:.3f} nats about the state", lowest=0.02),
     Rule("open_loop/vectors_1", "the next step is foreseen no better than by its mean: error {value:.2f}", highest=1.0),
     Rule("open_loop/images_1", "the next image is foreseen no better than by its mean: error {value:.2f}", highest=1.0),
     Rule("open_loop/features_1", "the next state is foreseen no better than by its mean: error {value:.2f}",

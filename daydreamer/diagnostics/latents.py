@@ -30,9 +30,17 @@ def class_usage(posterior: Tensor) -> dict[str, Tensor]:
 
     `latent/perplexity`: how many classes a latent uses, as a share of C: exp of the entropy of its mean distribution,
     mean over the S latents. `latent/classes`: share of all S * C classes that were the likeliest at least once.
+    `latent/information`: nats that a latent tells about the state (its mutual information with it), mean over the S
+    latents; at most log C. Latents that are noise use all their classes and tell nothing.
     """
     rows = posterior.detach().flatten(0, -3).float()
     average, classes = rows.mean(0), rows.shape[-1]
-    entropy = -torch.special.xlogy(average, average).sum(-1)
+    entropy, noise = _entropy(average), _entropy(rows).mean(0)
     seen = torch.zeros_like(average).scatter_(-1, rows.argmax(-1).T, 1.0)
-    return {"latent/perplexity": entropy.exp().mean() / classes, "latent/classes": seen.mean()}
+    return {"latent/perplexity": entropy.exp().mean() / classes, "latent/classes": seen.mean(),
+            "latent/information": (entropy - noise).mean()}
+
+
+def _entropy(probs: Tensor) -> Tensor:
+    """In nats, over the last axis."""
+    return -torch.special.xlogy(probs, probs).sum(-1)

@@ -1,5 +1,7 @@
 """Each figure of a diagnosis, where the answer is known."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -64,6 +66,13 @@ def test_the_perplexity_is_the_share_of_classes_in_use():
     usage = class_usage(hot)
     assert usage["latent/classes"].item() == pytest.approx((1 + 7 * 4) / 64)
     assert usage["latent/perplexity"].item() == pytest.approx((1 + 7 * 4) / 64)
+    assert usage["latent/information"].item() == pytest.approx(7 * math.log(4) / 8)
+
+
+def test_latents_that_are_noise_use_all_classes_and_tell_nothing():
+    usage = class_usage(torch.full((4, 3, 8, 8), 1 / 8))
+    assert usage["latent/perplexity"].item() == pytest.approx(1)
+    assert usage["latent/information"].item() == pytest.approx(0, abs=1e-6)
 
 
 def test_the_value_is_held_against_the_return_that_came():
