@@ -97,11 +97,15 @@ def test_planning_has_no_weights_so_that_a_run_may_be_planned_on_that_was_not(mo
     assert all(CONTINUOUS.contains(action) for action in chosen) and planner.behaviour.figures["plan_iterations"] == 2
 
 
-def test_who_takes_over_the_acting_weights_plans_the_same():
-    trained, policy = agent_of(seed=1), agent_of(seed=2)
+@pytest.mark.parametrize("model, around", [("rssm", "actor_critic"), ("jepa", "off_policy")])
+def test_who_takes_over_the_acting_weights_plans_the_same_and_reads_no_others(model, around):
+    changes = {"model": model, "planner": replace(PLANNER, around=around)}
+    trained, policy = agent_of(seed=1, **changes), agent_of(seed=2, **changes)
     with torch.no_grad():
-        for name, tensor in trained.modules.state_dict().items():
+        for tensor in trained.modules.state_dict().values():
             tensor.add_(0.1 * torch.randn_like(tensor))
+        for tensor in policy.modules.state_dict().values():
+            tensor.fill_(torch.nan)
     policy.load_acting_state(trained.acting_state())
     policy.generator.set_state(trained.generator.get_state())
     for mode in ("mode", "sample"):
