@@ -30,7 +30,6 @@ from daydreamer.agent import Agent
 from daydreamer.nn.memory import keep_freed_memory
 from daydreamer.settings import PRECISIONS, AgentSettings
 
-
 ORDER = ("update", "burn-in", "losses of the model", ".. posterior, step by step (with burn-in)",
          "losses of the behaviour", ".. imagination", ".. imagined reward", ".. imagined continuation",
          ".. critic, imagined and replayed", ".. slow critic, imagined and replayed", "backward and optimiser")
