@@ -228,8 +228,8 @@ def _activate_backward(by_active: Tensor, saved: _Active, norm: Norm) -> tuple[T
 
 
 def _norm_backward(by_normed: Tensor, saved: _Active, norm: Norm, wanted: list[bool]) -> tuple:
-    return _aten.native_layer_norm_backward(by_normed, saved.x, saved.x.shape[-1:], saved.mean, saved.inverse,
-                                                     *norm, wanted)
+    shape = saved.x.shape[-1:]
+    return _aten.native_layer_norm_backward(by_normed, saved.x, shape, saved.mean, saved.inverse, *norm, wanted)
 
 
 def _grouped(x: Tensor, blocks: int) -> Tensor:
