@@ -88,7 +88,7 @@ def test_the_value_is_held_against_the_return_that_came():
 
 
 def test_behind_a_terminal_step_nothing_is_owed_and_behind_a_cut_its_value():
-    value = torch.tensor([[7.0, 5.0, 100.0, 100.0]])
+    value = torch.tensor([[7.0, 5.0, 100.0, 50.0]])
     ends = value_error(value, batch_of([0.0, 2.0, 5.0, 0.0], terminal=[2]), 1.0)
     assert ends["value/bias"].item() == 0, "7 = 2 + 5 and 5 = 5; the last step of the episode is not judged"
     cut = value_error(value, batch_of([0.0, 2.0, 5.0, 0.0], last=[2]), 1.0)
