@@ -141,7 +141,15 @@ class LearnerService:
         else:
             self._skipped = 0
             self._node.observe("learner_step_seconds", time.perf_counter() - begun)
-            self._watch.look(batch, burn_in=self._config.replay.burn_in)
+            self._look(batch)
+
+    def _look(self, batch: Batch) -> None:
+        """See how learning goes, where it is time to; log what has become clearly wrong."""
+        known = {finding.figure for finding in self._watch.findings}
+        if self._watch.look(batch, burn_in=self._config.replay.burn_in):
+            for finding in self._watch.findings:
+                if finding.figure not in known:
+                    log.warning("after %d updates: %s", self._watch.updates, finding.text)
 
     def _skip(self, error: Exception) -> None:
         self._skipped += 1

@@ -236,13 +236,15 @@ def test_a_batch_is_asked_for_again_when_its_answer_is_lost(tmp_path, monkeypatc
         server.close()
 
 
-def test_how_learning_goes_is_written_down_and_what_is_wrong_stands_beside_the_state(tmp_path, monkeypatch):
+def test_what_is_wrong_with_learning_is_said_once_and_stands_beside_the_state(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(findings, "SETTLED", 0)
     monkeypatch.setattr(findings, "RULES", (findings.Rule("action/deviation", "it moves too little", lowest=1e9),))
     with replay(tmp_path) as board:
         collect(board, 6)
         with learner(board, tmp_path, agent={"diagnose_every": 3}):
             wait_until(lambda: board.states.get("learner") == "waiting ratio; it moves too little", "it was said")
+    assert [r.getMessage() for r in caplog.records if "too little" in r.getMessage()] == [
+        "after 3 updates: it moves too little"], "once"
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert any({"value/error", "action/deviation", "gradient/encoder"} <= line.keys() for line in lines)
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
