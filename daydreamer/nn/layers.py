@@ -55,10 +55,14 @@ def mlp(inputs: int, units: int, layers: int, raw: bool = False) -> nn.Sequentia
     """`layers` times Linear, LayerNorm, SiLU: [..., inputs] to [..., units].
 
     `raw`: the inputs are few numbers as they were measured or done, whose size matters. The first layer then has a
-    bias, without which LayerNorm leaves of its inputs only their direction: of a single number, its sign."""
+    bias, as if one more input were always one: without it LayerNorm leaves of its inputs only their direction, of a
+    single number its sign."""
     widths = [inputs] + [units] * layers
-    return nn.Sequential(*(nn.Sequential(Linear(i, o, bias=raw and n == 0), Activation(o))
-                           for n, (i, o) in enumerate(pairwise(widths))))
+    net = nn.Sequential(*(nn.Sequential(Linear(i, o, bias=raw and n == 0), Activation(o))
+                          for n, (i, o) in enumerate(pairwise(widths))))
+    if raw:
+        initialise(net[0][0].bias, 1)
+    return net
 
 
 class BlockLinear(nn.Module):
