@@ -58,8 +58,8 @@ class ActorCritic(Behaviour):
         policy = self.policy(features)
         return policy.mode() if noise is None else policy.sample(noise)
 
-    def value(self, features: Tensor) -> Tensor:
-        return self.critic.mean(self.critic(features))
+    def value(self, model: WorldModel, state: State) -> Tensor:
+        return self.critic.mean(self.critic(model.features(state)))
 
     def loss(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> tuple[Losses, dict[str, Tensor]]:
         """Named, unweighted terms `policy`, `value`, `replay_value`, and metrics, all scalars.

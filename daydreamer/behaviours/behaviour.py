@@ -62,8 +62,8 @@ class Behaviour(nn.Module):
         """The actor's actions [..., A] at features [..., F]; without noise, those it holds for best."""
         raise NotImplementedError
 
-    def value(self, features: Tensor) -> Tensor:
-        """The discounted return expected from features [..., F] on if the actor acts: [...]."""
+    def value(self, model: WorldModel, state: State) -> Tensor:
+        """The discounted return expected from states [..., ...] on if the actor acts: [...]."""
         raise NotImplementedError
 
     def loss(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> tuple[Losses, dict[str, Tensor]]:

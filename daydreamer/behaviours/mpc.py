@@ -64,8 +64,8 @@ class Mpc(Behaviour):
     def propose(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         return self._learned.propose(features, noise)
 
-    def value(self, features: Tensor) -> Tensor:
-        return self._learned.value(features)
+    def value(self, model: WorldModel, state: State) -> Tensor:
+        return self._learned.value(model, state)
 
     def loss(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> tuple[Losses, dict[str, Tensor]]:
         return self._learned.loss(model, states, batch)

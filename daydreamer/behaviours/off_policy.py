@@ -1,8 +1,8 @@
 """A deterministic actor and a few critics that learn from what really happened, whoever acted (TD3, Fujimoto et al.
 2018, on the latents of a world model as in MR.Q, Fujimoto et al. 2025).
 
-The critics judge an action in a state, Q(features, action). They learn lambda returns over replayed rewards, which
-bootstrap from the least of slow copies of themselves at the actor's action. The actor follows the critics' gradient in
+The critics judge an action by what the world model says it leads to. They learn lambda returns over replayed rewards,
+which bootstrap from the least of slow copies of themselves at the actor's action. The actor follows the critics' gradient in
 its action (deterministic policy gradient, Silver et al. 2014). Nothing is imagined while learning: an update costs a
 fraction of one in imagination. The world model gives the state its shape, and planners their future.
 """
@@ -43,8 +43,7 @@ class OffPolicy(Behaviour):
             raise ValueError(f"behaviour: off_policy: {spec.action_space} is discrete; actor_critic is for those")
         self.settings, self.action_size = settings, spec.action_size
         self.actor = nn.Sequential(mlp(spec.feature_size, width, 2), Linear(width, spec.action_size, scale=0.01))
-        inputs = spec.feature_size + spec.action_size
-        self.critics = nn.ModuleList(ScalarHead(inputs, width, 2) for _ in range(settings.critics))
+        self.critics = nn.ModuleList(ScalarHead(spec.feature_size, width, 2) for _ in range(settings.critics))
         self.slow_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.return_scale = ReturnScale()
 
@@ -67,17 +66,18 @@ class OffPolicy(Behaviour):
         action = torch.tanh(self.actor(features).float())
         return action if noise is None else (action + self.settings.noise * noise).clamp(-1, 1)
 
-    def value(self, features: Tensor) -> Tensor:
-        return self._judge(self.critics, features, self.propose(features)).mean(0)
+    def value(self, model: WorldModel, state: State) -> Tensor:
+        return _judge(self.critics, model.outcome(state, self.propose(model.features(state)))).mean(0)
 
     def loss(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> tuple[Losses, dict[str, Tensor]]:
         """Terms `policy` and `value`. Nothing here sends gradients into the model."""
-        features = model.features(states).detach().float()
-        returns = self._returns(features, batch)
-        taken = torch.cat([features[:, :-1], batch["prev_action"][:, 1:].clamp(-1, 1)], -1)
+        states = {key: x.detach() for key, x in states.items()}
+        returns = self._returns(model, states, batch)
+        with torch.no_grad():
+            taken = model.outcome({key: x[:, :-1] for key, x in states.items()}, batch["prev_action"][:, 1:])
         counts = (~batch["is_last"]).float()[:, :-1]
         value = sum(critic.loss(critic(taken), returns) for critic in self.critics) / len(self.critics)
-        policy, metrics = self._policy_loss(features.flatten(0, 1))
+        policy, metrics = self._policy_loss(model, states)
         metrics |= {"return": returns.mean()}
         return {"policy": policy, "value": (counts * value).mean()}, metrics
 
@@ -89,33 +89,40 @@ class OffPolicy(Behaviour):
                              self.settings.slow_rate)
 
     @torch.no_grad()
-    def _returns(self, features: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    def _returns(self, model: WorldModel, states: State, batch: Mapping[str, Tensor]) -> Tensor:
         """What the critics should have told of steps 0 .. T-2: [B, T-1]. Behind an episode's last step they rely on
         the slow critics alone, behind a terminal one on nothing."""
-        noise = (SMOOTHING * self.noise(*features.shape[:2])).clamp(-SMOOTHING_LIMIT, SMOOTHING_LIMIT)
-        action = (self.propose(features) + noise).clamp(-1, 1)
-        bootstrap = self._judge(self.slow_critics, features, action).amin(0)
+        action = self.propose(model.features(states))
+        noise = (SMOOTHING * self.noise(*action.shape[:2])).clamp(-SMOOTHING_LIMIT, SMOOTHING_LIMIT)
+        bootstrap = _judge(self.slow_critics, model.outcome(states, (action + noise).clamp(-1, 1))).amin(0)
         discount = self.settings.discount * (~batch["is_terminal"]).float()
         mix = self.settings.return_lambda * (~batch["is_last"]).float()
         return lambda_return(batch["reward"], discount, bootstrap, mix)
 
-    def _policy_loss(self, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The actor's loss on some of the states [N, F], and metrics."""
-        count = self.settings.imagine_starts
-        if 0 < count < len(features):
-            features = features[torch.randperm(len(features), generator=self.generator, device=features.device)[:count]]
-        raw = self.actor(features).float()
+    def _policy_loss(self, model: WorldModel, states: State) -> tuple[Tensor, dict[str, Tensor]]:
+        """The actor's loss in some of the states [B, T, ...], and metrics."""
+        some = self._some(states)
+        raw = self.actor(model.features(some)).float()
         action = torch.tanh(raw)
         with torch.enable_grad():
             tried = action.detach().requires_grad_()
-            value = self._judge(self.critics, features, tried).mean(0)
+            value = _judge(self.critics, model.outcome(some, tried)).mean(0)
             (slope,) = torch.autograd.grad(value.sum(), tried)
         loss = -(slope / self.return_scale.value() * action).sum(-1) + CENTRE * raw.square().mean(-1)
         low, high = self.return_scale.range(value)
         return loss.mean(), {"value": value.mean(), "value_low": low, "value_high": high,
                              "return_scale": self.return_scale.value()}
 
-    def _judge(self, critics: nn.ModuleList, features: Tensor, action: Tensor) -> Tensor:
-        """What each critic holds of actions [..., A] at features [..., F]: [critics, ...]."""
-        inputs = torch.cat([features, action], -1)
-        return torch.stack([critic.mean(critic(inputs)) for critic in critics])
+    def _some(self, states: State) -> State:
+        """`imagine_starts` of the states [B, T, ...], drawn at random: [N, ...]."""
+        flat, count = {key: x.flatten(0, 1) for key, x in states.items()}, self.settings.imagine_starts
+        total, device = len(next(iter(flat.values()))), next(iter(flat.values())).device
+        if not 0 < count < total:
+            return flat
+        drawn = torch.randperm(total, generator=self.generator, device=device)[:count]
+        return {key: x[drawn] for key, x in flat.items()}
+
+
+def _judge(critics: nn.ModuleList, outcome: Tensor) -> Tensor:
+    """What each critic holds of an outcome [..., F]: [critics, ...]."""
+    return torch.stack([critic.mean(critic(outcome)) for critic in critics])

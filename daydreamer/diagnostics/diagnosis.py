@@ -29,6 +29,6 @@ def diagnosis(model: WorldModel, behaviour: Behaviour, state: State, batch: Mapp
         **latent_usage(features),
         **(class_usage(prediction["posterior"]) if "posterior" in prediction else {}),
         **open_loop(model, states, batch),
-        **value_error(behaviour.value(features), batch, discount),
+        **value_error(behaviour.value(model, states), batch, discount),
         **action_usage(behaviour.propose(features), discrete=not model.spec.action_space.shape),
     }

@@ -87,6 +87,10 @@ class Jepa(WorldModel):
     def features(self, state: State) -> Tensor:
         return state["latent"]
 
+    def outcome(self, state: State, action: Tensor) -> Tensor:
+        """What the dynamics make of state and action, before the next latent is read from it."""
+        return self.imagine_step(state, action)["arrival"]
+
     def reward(self, state: State) -> Tensor:
         return self.reward_head.mean(self.reward_head(state["arrival"]))
 

@@ -106,6 +106,12 @@ class WorldModel(nn.Module):
         """What actor, critic and heads read: [..., F]."""
         raise NotImplementedError
 
+    def outcome(self, state: State, action: Tensor) -> Tensor:
+        """Features [..., F] of what actions [..., A] lead to from states [..., ...]: what a critic of actions reads."""
+        batch = action.shape[:-1]
+        flat = {key: x.flatten(0, len(batch) - 1) for key, x in state.items()}
+        return self.features(self.imagine_step(flat, action.flatten(0, -2))).unflatten(0, batch)
+
     def reward(self, state: State) -> Tensor:
         """Expected reward on arriving at the state: [...]."""
         raise NotImplementedError

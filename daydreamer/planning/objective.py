@@ -20,6 +20,6 @@ def plan_return(model: WorldModel, actor: Behaviour, states: State, actions: Ten
     gained = model.reward(states) - action_cost * actions.square().sum(-1)
     ahead = (discount * model.continuation(states)).cumprod(1)
     reached = torch.cat([torch.ones_like(ahead[:, :1]), ahead[:, :-1]], 1)
-    last = model.features({key: x[:, -1] for key, x in states.items()})
-    score = (reached * gained).sum(1) + ahead[:, -1] * actor.value(last)
+    last = {key: x[:, -1] for key, x in states.items()}
+    score = (reached * gained).sum(1) + ahead[:, -1] * actor.value(model, last)
     return torch.where(score.isfinite(), score, LOST)

@@ -130,7 +130,7 @@ class Report:
 def _settings(config: Config, env: gymnasium.Env) -> LockstepSettings:
     """A robot is explored with actions that it holds, an environment with a new one every step."""
     training = config.training
-    hold = max(1, round(HOLD * config.robot.control_hz)) if isinstance(env, RobotEnv) else 1
+    hold = max(1, round(HOLD * config.robot.control_hz))
     return LockstepSettings(
         train_ratio=config.learner.train_ratio, evaluate_every=training.evaluate_every,
         evaluate_episodes=training.evaluate_episodes, checkpoint_every=training.checkpoint_every,

@@ -59,7 +59,7 @@ def values(agent, seen):
     embeds = model.encode({"observation": torch.from_numpy(seen)})
     start = torch.zeros(count, agent.action_space.shape[0]), embeds, torch.ones(count, dtype=torch.bool)
     state, _ = model.observe(model.initial(count), *start)
-    return agent.behaviour.value(model.features(state)).numpy()
+    return agent.behaviour.value(model, state).numpy()
 
 
 @pytest.mark.parametrize("model", MODELS)

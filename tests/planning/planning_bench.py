@@ -60,8 +60,8 @@ class Fixed(Behaviour):
     def propose(self, features, noise=None):
         return self.action.expand(*features.shape[:-1], -1) + (0.0 if noise is None else self.scatter * noise)
 
-    def value(self, features):
-        return torch.full(features.shape[:-1], self.worth)
+    def value(self, model, state):
+        return torch.full(model.features(state).shape[:-1], self.worth)
 
 
 def planner(clock=lambda: 0.0, discount=0.9, **settings):
