@@ -2,9 +2,9 @@
 2018, on the latents of a world model as in MR.Q, Fujimoto et al. 2025).
 
 The critics judge an action by what the world model says it leads to. They learn lambda returns over replayed rewards,
-which bootstrap from the least of slow copies of themselves at the actor's action. The actor follows the critics' gradient in
-its action (deterministic policy gradient, Silver et al. 2014). Nothing is imagined while learning: an update costs a
-fraction of one in imagination. The world model gives the state its shape, and planners their future.
+which bootstrap from the least of slow copies of themselves at the actor's action. The actor follows the critics'
+gradient in its action (deterministic policy gradient, Silver et al. 2014). Nothing is imagined while learning: an
+update costs a fraction of one in imagination. The world model gives the state its shape, and planners their future.
 """
 
 from __future__ import annotations

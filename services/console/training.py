@@ -22,7 +22,6 @@ from daydreamer.evaluation import Evaluator
 from daydreamer.exploration import HOLD
 from daydreamer.lockstep import Lockstep, LockstepSettings, Progress
 from robots.environments import frames_per_step
-from robots.gym import RobotEnv
 from services import run_folder
 from services.config import Config
 from services.console.film import Filmed
@@ -128,7 +127,6 @@ class Report:
 
 
 def _settings(config: Config, env: gymnasium.Env) -> LockstepSettings:
-    """A robot is explored with actions that it holds, an environment with a new one every step."""
     training = config.training
     hold = max(1, round(HOLD * config.robot.control_hz))
     return LockstepSettings(
