@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Jepa(WorldModel):
         super().__init__()
         self.settings, width = settings, settings.widths.wide
         self.spec = spec.offering(feature_size=width, offers_goals=True)
-        perception = Encoder(spec.observation_space, settings.widths)
+        perception = Encoder(spec.observation_space, replace(settings.widths, units=width))
         self.encoder = nn.Sequential(perception, mlp(perception.outputs, width, 1))
         self.slow_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.from_action = mlp(spec.action_size, settings.widths.units, 1, raw=True)
