@@ -116,9 +116,10 @@ class AgentSettings:
     changes no policy, and a critic that need not climb to `reward_offset * discount_horizon` first is right much
     sooner.
 
-    `unroll`: steps that `jepa` predicts ahead. `off_policy` has so many `critics`, and explores with normal `noise`, of
-    which the share `noise_correlation` stays from step to step; its actor learns in `imagine_starts` states of a batch,
-    and it imagines nothing.
+    `unroll`: steps that `jepa` predicts ahead. `off_policy` has so many `critics`; its actor learns in `imagine_starts`
+    states of a batch, and it imagines nothing. It explores with normal noise of the deviation `noise`, which nears
+    `noise_least` with a time constant of `noise_updates`; of the noise the share `noise_correlation` stays from step to
+    step.
 
     `diagnose_every`: updates between two looks at how learning goes (docs/diagnostics.md); 0: never.
     """
@@ -140,7 +141,9 @@ class AgentSettings:
     slow_rate: float = 0.02
     unroll: int = 3
     critics: int = 2
-    noise: float = field(default=0.3, metadata={"resume": True})
+    noise: float = 0.3
+    noise_least: float = field(default=0.1, metadata={"resume": True})
+    noise_updates: float = field(default=10_000.0, metadata={"resume": True})
     noise_correlation: float = field(default=0.8, metadata={"resume": True})
     loss_scales: LossScales = field(default_factory=LossScales)
     planner: PlannerSettings = field(default_factory=PlannerSettings)
@@ -166,6 +169,8 @@ class AgentSettings:
         _check("unroll", self.unroll, self.unroll >= 1, "at least 1 step")
         _check("critics", self.critics, self.critics >= 1, "at least 1")
         _check("noise", self.noise, self.noise >= 0, "at least 0")
+        _check("noise_least", self.noise_least, 0 <= self.noise_least <= self.noise, "from 0 to `noise`")
+        _check("noise_updates", self.noise_updates, self.noise_updates >= 1, "at least 1")
         _check("noise_correlation", self.noise_correlation, 0 <= self.noise_correlation < 1, "at least 0, less than 1")
         _check("slow_rate", self.slow_rate, 0 < self.slow_rate <= 1, "more than 0, at most 1")
 

@@ -30,7 +30,8 @@ CENTRE = 1e-3  # weight of the squared actions before tanh: what is saturated ge
 class OffPolicy(Behaviour):
     """See the module's docstring. Continuous actions only: raises ValueError for others.
 
-    Exploring adds normal noise to the actor's action, correlated from step to step: carry `noise` [B, A].
+    Exploring adds normal noise to the actor's action, correlated from step to step: carry `noise` [B, A]. Its deviation
+    `spread` shrinks while the actor learns: what balances only without noise cannot be learned with much of it.
     """
 
     training_only = ("critics", "slow_critics", "return_scale")
@@ -46,6 +47,7 @@ class OffPolicy(Behaviour):
         self.critics = nn.ModuleList(ScalarHead(spec.feature_size, width, 2) for _ in range(settings.critics))
         self.slow_critics = copy.deepcopy(self.critics).requires_grad_(False)
         self.return_scale = ReturnScale()
+        self.register_buffer("spread", torch.tensor(settings.noise))
 
     def initial(self, batch: int) -> State:
         return {"noise": torch.zeros(batch, self.action_size, device=self.actor[-1].weight.device)}
@@ -64,7 +66,7 @@ class OffPolicy(Behaviour):
 
     def propose(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         action = torch.tanh(self.actor(features).float())
-        return action if noise is None else (action + self.settings.noise * noise).clamp(-1, 1)
+        return action if noise is None else (action + self.spread * noise).clamp(-1, 1)
 
     def value(self, model: WorldModel, state: State) -> Tensor:
         return _judge(self.critics, model.outcome(state, self.propose(model.features(state)))).mean(0)
@@ -83,7 +85,8 @@ class OffPolicy(Behaviour):
 
     @torch.no_grad()
     def after_update(self, metrics: Mapping[str, Tensor]) -> None:
-        """Let the slow critics and the return scale follow an update that was made."""
+        """Let the slow critics, the return scale and the noise follow an update that was made."""
+        self.spread.lerp_(self.spread.new_tensor(self.settings.noise_least), 1 / self.settings.noise_updates)
         self.return_scale.update(metrics["value_low"], metrics["value_high"])
         torch._foreach_lerp_(list(self.slow_critics.parameters()), list(self.critics.parameters()),
                              self.settings.slow_rate)
@@ -111,7 +114,7 @@ class OffPolicy(Behaviour):
         loss = -(slope / self.return_scale.value() * action).sum(-1) + CENTRE * raw.square().mean(-1)
         low, high = self.return_scale.range(value)
         return loss.mean(), {"value": value.mean(), "value_low": low, "value_high": high,
-                             "return_scale": self.return_scale.value()}
+                             "return_scale": self.return_scale.value(), "noise": self.spread.clone()}
 
     def _some(self, states: State) -> State:
         """`imagine_starts` of the states [B, T, ...], drawn at random: [N, ...]."""

@@ -23,7 +23,7 @@ def test_discrete_actions_are_refused_with_the_way_out():
 
 
 def test_it_explores_around_what_it_holds_for_best_and_keeps_on_for_a_while():
-    agent, step = agent_of(noise=0.1, noise_correlation=0.8), rows_of(batch_of(CONTINUOUS, batch=256), at=7)
+    agent, step = agent_of(noise=0.1, noise_least=0.1, noise_correlation=0.8), rows_of(batch_of(CONTINUOUS, batch=256), at=7)
     carry, best = agent.initial(256), agent.act(agent.initial(256), *step, mode="mode")[0]
     noises = []
     for _ in range(40):
@@ -33,6 +33,15 @@ def test_it_explores_around_what_it_holds_for_best_and_keeps_on_for_a_while():
     assert late.std() == pytest.approx(0.1, rel=0.1)
     assert np.corrcoef(late[:-1].ravel(), late[1:].ravel())[0, 1] == pytest.approx(0.8, abs=0.05)
     assert np.array_equal(agent.act(carry, *step, mode="mode")[0], best)
+
+
+def test_the_noise_shrinks_while_it_learns_and_travels_with_the_weights():
+    agent, batch = agent_of(noise=0.5, noise_least=0.1, noise_updates=2), batch_of(CONTINUOUS)
+    told = [agent.train(batch)["noise"] for _ in range(30)]
+    assert told[:2] == pytest.approx([0.5, 0.3]) and told[-1] == pytest.approx(0.1)
+    other = agent_of(noise=0.5, noise_least=0.1)
+    other.load_acting_state(agent.acting_state())
+    assert other.behaviour.spread.item() == pytest.approx(0.1)
 
 
 def test_a_new_episode_begins_with_new_noise():
