@@ -23,7 +23,8 @@ def test_discrete_actions_are_refused_with_the_way_out():
 
 
 def test_it_explores_around_what_it_holds_for_best_and_keeps_on_for_a_while():
-    agent, step = agent_of(noise=0.1, noise_least=0.1, noise_correlation=0.8), rows_of(batch_of(CONTINUOUS, batch=256), at=7)
+    agent = agent_of(noise=0.1, noise_least=0.1, noise_correlation=0.8)
+    step = rows_of(batch_of(CONTINUOUS, batch=256), at=7)
     carry, best = agent.initial(256), agent.act(agent.initial(256), *step, mode="mode")[0]
     noises = []
     for _ in range(40):

@@ -43,7 +43,7 @@ class Dot(gymnasium.Env):
                 "speed": np.float32([self.speed])}
 
 
-SETTINGS = {"size": "debug", "horizon": 2, "imagine_starts": 4, "learning_rate": 1e-2, "warmup": 10,
+SETTINGS = {"free_nats": 0.0, "size": "debug", "horizon": 2, "imagine_starts": 4, "learning_rate": 1e-2, "warmup": 10,
             "diagnose_every": 100}
 LEARNERS = [("rssm", "actor_critic"), ("jepa", "off_policy")]
 
