@@ -49,6 +49,7 @@ class Mpc(Behaviour):
 
     def act(self, model: WorldModel, state: State, carry: State, mode: Mode,
             deadline: float = math.inf) -> tuple[Tensor, State]:
+        """See Behaviour. Planning starts from the last plan, one step on; exploring draws from what it ends with."""
         plan = carry["plan"]
         start = torch.cat([plan[:, 1:], plan[:, -1:]], 1)
         self._found = found = self.planner.plan(model, self._learned, state, start, deadline)

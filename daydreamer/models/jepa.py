@@ -25,6 +25,8 @@ from daydreamer.nn.layers import Linear, mlp
 from daydreamer.nn.perception import Encoder
 from daydreamer.settings import AgentSettings
 
+JUDGED = ("reward", "is_terminal")  # what a predicted step is held to, beside the next latent
+
 
 class Jepa(WorldModel):
     """See the module's docstring. Noise: none, [..., 0].
@@ -38,7 +40,6 @@ class Jepa(WorldModel):
     """
 
     training_only = ("encoder", "reward_head", "continuation_head")
-    planning_only = ("reward_head", "continuation_head")
 
     def __init__(self, spec: ModelSpec, settings: AgentSettings) -> None:
         super().__init__()
@@ -106,32 +107,35 @@ class Jepa(WorldModel):
         return _squared(prediction["latent"], state["latent"]) * prediction["known"]
 
     def loss(self, batch: Mapping[str, Tensor], state: State) -> tuple[Losses, State]:
+        """See WorldModel, and the class for the terms. The states are those of the slow encoder, without gradients."""
         with torch.no_grad():
             embeds = self.encode(batch).float()
             states, _ = self.observe_sequence(state, batch["prev_action"], embeds, batch["is_first"])
-        steps = embeds.shape[1]
-        unroll = min(self.settings.unroll, steps - 1)
-        starts = steps - unroll
+        unroll = min(self.settings.unroll, embeds.shape[1] - 1)
+        starts = embeds.shape[1] - unroll
         latent = self.encoder({key: batch[key][:, :starts] for key in self.spec.observation_space})
         terms = self.from_action(_bounded(batch["prev_action"]))
-        alive = torch.ones_like(batch["reward"][:, :starts])
-        losses = {name: torch.zeros_like(alive) for name in ("dynamics", "reward", "continuation")}
+        alive, steps = torch.ones_like(batch["reward"][:, :starts]), []
         for ahead in range(1, unroll + 1):
             seen = slice(ahead, ahead + starts)
             predicted = self._advance(latent, terms[:, seen])
-            latent, arrival = predicted["latent"], predicted["arrival"]
+            latent = predicted["latent"]
             alive = alive * ~batch["is_first"][:, seen]
-            losses["dynamics"] = losses["dynamics"] + alive * _squared(latent, embeds[:, seen])
-            reward = self.reward_head.loss(self.reward_head(arrival), batch["reward"][:, seen])
-            losses["reward"] = losses["reward"] + alive * reward
-            goes_on = (~batch["is_terminal"][:, seen]).float()
-            losses["continuation"] = losses["continuation"] + alive * self.continuation_head.loss(arrival, goes_on)
-        return {name: loss / unroll for name, loss in losses.items()}, states
+            losses = self._missed(predicted, embeds[:, seen], {key: batch[key][:, seen] for key in JUDGED})
+            steps.append({name: alive * loss for name, loss in losses.items()})
+        return {name: sum(step[name] for step in steps) / unroll for name in steps[0]}, states
 
     @torch.no_grad()
     def after_update(self) -> None:
         slow, fast = list(self.slow_encoder.parameters()), list(self.encoder.parameters())
         torch._foreach_lerp_(slow, fast, self.settings.slow_rate)
+
+    def _missed(self, predicted: State, embed: Tensor, happened: Mapping[str, Tensor]) -> Losses:
+        """How far a predicted step is from what happened, [B, S] each."""
+        arrival = predicted["arrival"]
+        return {"dynamics": _squared(predicted["latent"], embed),
+                "reward": self.reward_head.loss(self.reward_head(arrival), happened["reward"]),
+                "continuation": self.continuation_head.loss(arrival, (~happened["is_terminal"]).float())}
 
     def _advance(self, latent: Tensor, action_term: Tensor) -> State:
         """One step of the dynamics, [..., L] and [..., units]."""

@@ -104,6 +104,7 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, unimix, noise, keep, deter, stoch, action_terms, embed_terms, *flat):  # noqa: ANN001, ANN205
+        """Step by step; what each step's gradient needs is kept."""
         weights = _nested(flat)
         ctx.weights, ctx.unimix, ctx.keep, ctx.steps, ctx.deters = weights, unimix, keep.unbind(1), [], []
         stochs, probs = [], []
@@ -116,6 +117,7 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, by_deters, by_stochs, by_probs):  # noqa: ANN001, ANN205
+        """Step by step in reverse; the weights' gradients for all steps at once behind it."""
         steps, by_deter, by_stoch, found = ctx.steps, 0.0, 0.0, []
         for t in reversed(range(len(steps))):
             grads = _backward(ctx.weights, ctx.unimix, steps[t], by_deters[t] + by_deter, by_stochs[t] + by_stoch,

@@ -59,6 +59,14 @@ def test_the_double_earns_it_too(pose, expected):
     assert np.mean(rewards) == pytest.approx(expected, abs=0.15)
 
 
+def held(driver, action):
+    """The signals after one control period of an action."""
+    driver.command(action)
+    for _ in range(50):
+        driver.tick()
+    return driver.read().values
+
+
 # Two poses of 0.6 s each that a search found; FR, FL, RR, RL.
 ROLL = np.array([[[-.7, .4, -.2], [-.4, .8, .8], [0, .2, .8], [-.2, .8, -.3]],
                  [[.7, .5, .6], [-.4, -.2, -.2], [-.9, .2, .1], [-.2, .2, -.2]]])
@@ -71,10 +79,7 @@ def test_walking_is_learnable_a_few_poses_roll_it_from_its_back_onto_its_feet(wo
     driver.arm()
     rewards, upright = [], []
     for pose in np.repeat([*ROLL.reshape(2, 12), *[anatomy.STAND_ACTION] * 3], 12, axis=0):
-        driver.command(pose)
-        for _ in range(50):
-            driver.tick()
-        values = driver.read().values
+        values = held(driver, pose)
         rewards.append(task.score(values).reward)
         upright.append(values["up"][2])
     assert np.argmax(np.array(upright) > 0.9) < 30  # 1.2 s measured
@@ -87,11 +92,8 @@ def test_the_estimated_velocity_follows_the_truth_of_a_trotting_robot_with_noise
     driver.arm()
     truth, estimate = [], []
     for period in range(160):
-        driver.command(trot(period / 20))
-        for _ in range(50):
-            driver.tick()
+        estimate.append(held(driver, trot(period / 20))["base_velocity"])
         truth.append(driver.link.true_velocity())
-        estimate.append(driver.read().values["base_velocity"])
     truth, error = np.array(truth[40:]), np.array(estimate[40:]) - truth[40:]
     assert truth[:, 0].mean() > 0.1  # it really goes somewhere
     assert np.sqrt((error[:, 0] ** 2).mean()) < 0.04  # m/s; 0.02 measured
@@ -128,10 +130,7 @@ def test_a_run_is_learnable_a_plain_trot_runs_where_standing_still_does_not():
         driver.arm()
         rewards, speeds = [], []
         for period in range(100):
-            driver.command(choose(period / 20))
-            for _ in range(50):
-                driver.tick()
-            outcome = task.score(driver.read().values)
+            outcome = task.score(held(driver, choose(period / 20)))
             assert not outcome.is_terminal
             rewards.append(outcome.reward)
             speeds.append(driver.link.true_velocity()[0])

@@ -22,22 +22,6 @@ A1 = str(ROOT / "configs" / "a1_walk.yaml")
 CARTPOLE = str(ROOT / "configs" / "cartpole.yaml")
 
 
-@pytest.fixture
-def daydreamer(monkeypatch, capsys):
-    """Runs a command in this process: (exit code, what it said, what it complained of)."""
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["daydreamer", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "120")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        said = capsys.readouterr()
-        return code, said.out, said.err
-    return run
-
-
 def _log(folder: Path, chunks: int = 3) -> Path:
     """A small log of one stream of 64-step chunks; returns its first segment."""
     schema = Schema.of({"x": ("<f4", (3,)), "action": ("<f4", (2,)), "action_requested": ("<f4", (2,))} | BOOKKEEPING)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import sys
 from pathlib import Path
 
 import cv2
@@ -18,8 +17,8 @@ from daydreamer.agent import Agent
 from daydreamer.blueprint import Blueprint
 from robots.environments import environment, frames_per_step
 from robots.gym import RobotEnv
-from services import cli, embodiment, run_folder
 from services import config as configs
+from services import embodiment, run_folder
 from services.console.film import Filmed
 from services.embodiment import model_spaces
 from services.learner.journal import Journal
@@ -61,22 +60,6 @@ class Swing(gymnasium.Env):
 
 
 gymnasium.register("swing-v0", entry_point=lambda **options: Swing(**options))
-
-
-@pytest.fixture
-def daydreamer(monkeypatch, capsys):
-    """Runs a command in this process: (exit code, what it said, what it complained of)."""
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["daydreamer", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "120")
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code or 0
-        said = capsys.readouterr()
-        return code, said.out, said.err
-    return run
 
 
 @pytest.fixture
