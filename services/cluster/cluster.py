@@ -15,10 +15,9 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ from services.cluster.supervisor import Launch, ServiceRefused, Supervisor
 from services.config import PORTS, Config
 from services.node import Node
 from services.run_folder import RunFolder
-from services.wire.errors import PortInUse
+from services.wire.ports import free_ports
 
 if TYPE_CHECKING:
     from services.cluster.actor import ActorProcess
@@ -205,26 +204,6 @@ def with_ports(config: Config) -> Config:
     if config.network.port:
         return config
     return replace(config, network=replace(config.network, port=free_ports(config.network.host, len(PORTS))))
-
-
-def free_ports(host: str, count: int) -> int:
-    """The first of `count` consecutive TCP ports that nobody holds now. Raises PortInUse."""
-    for _ in range(100):
-        with closing(socket.socket()) as probe:
-            probe.bind((host, 0))
-            first = probe.getsockname()[1]
-        if first + count <= 65536 and all(_is_free(host, port) for port in range(first, first + count)):
-            return first
-    raise PortInUse(f"{host}: no {count} consecutive free ports; set network.port")
-
-
-def _is_free(host: str, port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 @contextmanager

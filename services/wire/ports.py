@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import random
 import re
+import socket
 import time
+from contextlib import closing
 
 import zmq
 
 from services.wire.errors import NotLoopback, PortInUse, SocketError
 from services.wire.security import Security
+
+# Below what systems hand out by themselves (32768 up on Linux, 49152 elsewhere): an outgoing connection could else take
+# the port of a service that starts anew.
+FREE = range(20000, 32000)
+
+
+def free_ports(host: str, count: int) -> int:
+    """The first of `count` consecutive TCP ports that nobody holds now. Raises PortInUse."""
+    for first in random.SystemRandom().sample(FREE, 100):
+        if all(_is_free(host, port) for port in range(first, first + count)):
+            return first
+    raise PortInUse(f"{host}: no {count} consecutive free ports; set network.port")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with closing(socket.socket()) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def configured(socket: zmq.Socket, limit: int, queue: int) -> zmq.Socket:

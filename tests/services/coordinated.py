@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ def config(**robot):
     """A run of a CartPole as a robot."""
     values = {"driver": "gym", "task": "env", "options": {"id": "CartPole-v1"}, "control_hz": 20.0} | robot
     return configs.from_mapping({"name": "test", "robot": values, "network": {"port": 0}})
+
 
 
 def run_folder(path: Path) -> RunFolder:
@@ -69,12 +69,6 @@ def coordinator(config, folder):
     with running(CoordinatorService(config, folder)) as service:
         assert service.ready.wait(PATIENCE)
         yield service
-
-
-def at(config, service):
-    """The same config, with the control port where that coordinator is, for a second one to take over."""
-    port = int(service.addresses["control"].rpartition(":")[2])
-    return dataclasses.replace(config, network=dataclasses.replace(config.network, port=port))
 
 
 @contextmanager

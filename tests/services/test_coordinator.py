@@ -7,6 +7,7 @@ import pytest
 import zmq
 from coordinated import PATIENCE, ask, client, config, coordinator, hear, run_folder, until
 
+from services.cluster.cluster import with_ports
 from services.coordinator.status import Status
 from services.node import Node
 from services.wire.messages import Answer, Ask, Heartbeat, HeartbeatReply, Hello, Order, OrderDone, Refused, Welcome
@@ -181,7 +182,7 @@ def test_a_stranger_who_heartbeats_is_asked_to_say_hello(here):
 
 
 def test_a_killed_coordinator_comes_back_and_nothing_is_forgotten(folder):
-    settings = config()
+    settings = with_ports(config())
     with zmq.Context() as context:
         with coordinator(settings, folder) as first:
             control = first.addresses["control"]
@@ -189,13 +190,8 @@ def test_a_killed_coordinator_comes_back_and_nothing_is_forgotten(folder):
             node.count("robot_steps_total", 100)
             with client(control) as operator:
                 until(lambda: status(operator).steps == 100, "the first count")
-        port = int(control.rpartition(":")[2])
-        again = config()
-        object.__setattr__(again.network, "port", port)
-        object.__setattr__(again.network, "addresses",
-                           lambda: {"control": control, "telemetry": "tcp://127.0.0.1:0"})
         node.count("robot_steps_total", 5)
-        with coordinator(again, folder), client(control) as operator:
+        with coordinator(settings, folder), client(control) as operator:
             until(lambda: status(operator).steps == 105, "the count going on")
             node.close()
             with Node("robot", "robot-0", settings, context, control=control) as reborn:

@@ -19,12 +19,12 @@ from test_coordinator import status
 
 from services import config as configs
 from services import exporter
-from services.cluster.cluster import free_ports
 from services.config import PORTS, ConfigError
 from services.exporter import Exporter, Server, metrics_port
 from services.metrics import METRICS, PREFIX, Metrics
 from services.node import Node
 from services.wire.errors import PortInUse, SocketError
+from services.wire.ports import free_ports
 
 CARTPOLE = Path(__file__).parents[2] / "configs" / "cartpole.yaml"
 HOST = "127.0.0.1"

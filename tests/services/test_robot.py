@@ -16,6 +16,7 @@ from coordinated import ask, client, config, coordinator, run_folder, running, u
 from daydreamer.replay.chunk import Chunk, Schema
 from daydreamer.replay.chunk_log import ChunkLog
 from robots.registry import make_driver
+from services.cluster.cluster import with_ports
 from services.coordinator.status import Status
 from services.node import Node
 from services.robot.service import RobotNode, RobotRefused
@@ -177,15 +178,15 @@ def test_a_late_policy_makes_the_robot_hold_and_never_wait(here, folder, tmp_pat
 
 
 def test_the_loop_goes_on_while_coordinator_policy_and_replay_are_away(folder, tmp_path):
-    with coordinator(config(), folder) as here:
+    settings = with_ports(config())
+    with coordinator(settings, folder) as here:
         control = here.addresses["control"]
         with stand_in(Policy(), control), stand_in(Replay(tmp_path / "replay"), control):
             node = robot(folder, control)
             node.__enter__()
             before = armed(control)
     time.sleep(1.0)  # nobody is there; the robot goes on by itself
-    settings = dataclasses.replace(config().network, port=int(control.rpartition(":")[2]))
-    with coordinator(dataclasses.replace(config(), network=settings), folder):
+    with coordinator(settings, folder):
         after = until(lambda: (robot := first_robot(control)) and robot.steps > before.steps + 15 and robot,
                       "steps of the dark second")
         assert after.state == "armed"
