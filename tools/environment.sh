@@ -16,11 +16,13 @@ find_python() {
   die "needs Python 3.11 or newer with venv (Debian and Ubuntu: apt-get install python3 python3-venv); PYTHON=/path/to/python chooses one"
 }
 
-# Headless OpenGL for camera renders (libEGL, libGL), glib for OpenCV. The names are Debian's and Ubuntu's.
+# Headless OpenGL for camera renders (libEGL, libGL), glib for OpenCV, libusb for RealSense. The names are Debian's and
+# Ubuntu's.
 system_libraries() {
   "$1" - <<'PY'
 import ctypes
-for library, package in {"libEGL.so.1": "libegl1", "libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0"}.items():
+for library, package in {"libEGL.so.1": "libegl1", "libGL.so.1": "libgl1", "libgthread-2.0.so.0": "libglib2.0-0",
+                         "libusb-1.0.so.0": "libusb-1.0-0"}.items():
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -37,7 +39,7 @@ install_system_libraries() {
     echo "installing system libraries: $missing" >&2
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive $how -qq; } >/dev/null || echo "could not install $missing; try: $how" >&2
   else
-    echo "missing system libraries: $missing(camera renders and OpenCV need them); as root: $how" >&2
+    echo "missing system libraries: $missing(camera renders, OpenCV and RealSense need them); as root: $how" >&2
   fi
 }
 
@@ -49,7 +51,7 @@ install_python_packages() {
   local pip=".venv/bin/python -m pip install --quiet --disable-pip-version-check"
   # torch first and pinned: an open range would fetch another build, of several gigabytes.
   $pip "$(grep '^torch==' tools/constraints.txt)"
-  $pip -c tools/constraints.txt -e '.[learner,sim,bench,test]'
+  $pip -c tools/constraints.txt -e '.[learner,sim,bench,test,ur,xarm,sphero,realsense]'
   echo "$want" > .venv/installed
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from robots.double import Camera, Delay, load
 from robots.unitree_a1 import anatomy
-from robots.unitree_a1.link import Link, LowCommand, LowState
+from robots.unitree_a1.link import A1Link, LowCommand, LowState
 
 PERIOD = 1_000_000  # ns
 POSES = ("back", "belly", "stand", "side", "random")
@@ -28,7 +28,7 @@ _ON_BACK = np.array([0.0, 1.0, 0.0, 0.0])
 _ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
 
 
-class A1Double(Link):
+class A1Double(A1Link):
     """Starts in `pose`. `noise` scales the measurement noise, `latency` [s] delays the state, `payload` [kg] rides on
     the trunk, `friction` is that of the feet. Every `turn_every` seconds somebody lays it on its back, every
     `push_every` seconds somebody pushes its trunk with `force` [N], level, from a random side, and when it has been
@@ -128,6 +128,10 @@ class A1Double(Link):
         """A force [3] N, in the world frame, on the trunk for a while from now."""
         self.data.xfrc_applied[self._trunk, :3] = force
         self._pushed_until = self._ticks + max(1, _ticks(seconds))
+
+    def truth(self) -> dict[str, np.ndarray]:
+        """`base_velocity`: see `true_velocity`."""
+        return {"base_velocity": self.true_velocity()}
 
     def true_velocity(self) -> np.ndarray:
         """The trunk's velocity [3] m/s in the body frame: the truth that the estimator is held to."""

@@ -33,7 +33,7 @@ from robots.safety import Gate, Interlock, Limits, Trust, Watchdog
 from robots.unitree_a1 import anatomy
 from robots.unitree_a1.estimator import CONTACT, VelocityEstimator, up
 from robots.unitree_a1.filter import LowPass
-from robots.unitree_a1.link import Link, LowCommand, LowState
+from robots.unitree_a1.link import A1Link, LowCommand, LowState
 from robots.unitree_a1.options import A1Options
 from robots.unitree_a1.tasks import Run, Walk
 
@@ -62,9 +62,9 @@ class A1Driver(Driver):
     tasks = {"walk": Walk, "run": Run}
 
     def __init__(self, options: A1Options = A1Options(), control_hz: float = 20.0, seed: int = 0,
-                 link: Callable[[], Link] | None = None) -> None:
+                 link: Callable[[], A1Link] | None = None) -> None:
         self.options, self.spec = options, _spec(options, control_hz, of_double=link is None)
-        self.link: Link | None = None
+        self.link: A1Link | None = None
         self._make_link = link or partial(_double, options, control_hz, seed)
         self._reach = anatomy.REACHES[options.actions]
         self._gate = Gate(self.spec.action_space)
@@ -197,9 +197,9 @@ class A1Driver(Driver):
         `velocity_error_metres_per_second`: how far the estimated base velocity is from the true one."""
         gauges = {"tilt_radians": math.acos(max(-1.0, min(1.0, float(self._up[2])))),
                   "torque_newton_metres": float(np.abs(self._state.tau).max())}
-        if (truth := self.link.true_velocity()) is not None:
+        if (truth := self.link.truth().get("base_velocity")) is not None:
             gauges["velocity_error_metres_per_second"] = float(np.linalg.norm(self._estimator.velocity - truth))
-        return gauges
+        return gauges | self.link.gauges()
 
     def _advance(self, command: LowCommand) -> None:
         self._see(self.link.exchange(command))
@@ -303,7 +303,7 @@ class A1Driver(Driver):
 _LIMP = np.zeros(12)
 
 
-def _double(options: A1Options, control_hz: float, seed: int) -> Link:
+def _double(options: A1Options, control_hz: float, seed: int) -> A1Link:
     from robots.unitree_a1.double import A1Double  # mujoco only where there is no robot
 
     return A1Double(options.pose, options.noise, options.latency, options.payload, options.friction,

@@ -1,16 +1,12 @@
-"""The wire to one A1, as its low-level controller sees it: a command out, a state in, every millisecond.
-
-Everything above the link (filter, interpolation, limits, estimator, signals) is the same code on hardware and double.
-The double is the only link that comes with the project. One to hardware is given to `A1Driver` as `link`, by a subclass
-that a config names as `module:Class`.
-"""
+"""What an A1's low-level controller is told and tells, every millisecond."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
+
+from robots.link import Link
 
 
 class LowState(NamedTuple):
@@ -34,35 +30,4 @@ class LowCommand(NamedTuple):
     kd: np.ndarray
 
 
-class Link(ABC):
-    """Opened and used by the thread that ticks the driver."""
-
-    @abstractmethod
-    def open(self, timeout: float) -> LowState:
-        """The first state, or LinkLost after `timeout` seconds."""
-
-    @abstractmethod
-    def exchange(self, command: LowCommand) -> LowState:
-        """Send a command, return the newest state; a double advances by one millisecond."""
-
-    @abstractmethod
-    def now(self) -> int:
-        """The clock of `LowState.time` [ns]."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """The motors are left without a command."""
-
-    def extras(self) -> dict[str, np.ndarray]:
-        """Signals that only this link has: `image` and `depth` of a camera, `disturbances` of a double."""
-        return {}
-
-    def true_velocity(self) -> np.ndarray | None:
-        """Of the trunk in its own frame [m/s], where it is known: to judge the estimate by, on a double only."""
-        return None
-
-    def keep_pace(self) -> None:
-        """As Driver.keep_pace: slow work belongs on threads from the next `open` on."""
-
-    def reseed(self, seed: int) -> None:
-        """As Driver.reseed."""
+A1Link = Link[LowCommand, LowState]

@@ -1,0 +1,33 @@
+"""What makes one arm different from another: joints, limits, poses and the table in front of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from robots.arms.kinematics import Chain
+
+
+Box = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One model of arm. Arrays are float64 [J]; positions [3] m in the frame of the arm's base, z up."""
+
+    name: str
+    chain: Chain  # base to the point between the fingertips
+    lower: np.ndarray  # rad, the range that we use: inside the vendor's
+    upper: np.ndarray
+    velocity: float  # rad/s of every joint, at most
+    acceleration: float  # rad/s²
+    effort: np.ndarray  # N m, the motors' limits
+    home: np.ndarray  # rad: the tool points down above the middle of the workspace
+    workspace: Box  # low and high corner of where the tool may be
+    bins: tuple[Box, Box]  # left and right: low and high corner, x and y, of their floors
+    table: float  # m, height of the table under the tool
+    hover: float  # m, height at which the tool moves over the bins without touching anything
+    model: Path  # MJCF of the arm alone, without gripper and world
+    inner_hz: float  # how often the controller takes a setpoint
