@@ -9,7 +9,6 @@ import numpy as np
 
 from robots.arms.kinematics import Chain
 
-
 Box = tuple[np.ndarray, np.ndarray]
 
 
