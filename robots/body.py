@@ -50,6 +50,7 @@ from robots.driver import (
     Signals,
     Stop,
 )
+from robots.monitors import DEFAULTS, Threshold
 from robots.registry import make_driver
 from robots.safety import ESTOPPED, Gate
 from robots.shared_memory import Region
@@ -70,16 +71,20 @@ class Body(Driver):
     """Driver `driver` with `options` in a process of its own.
 
     `name` is unique on this computer, as a run's folder with a robot's name is. `speed`: how many times as fast as real
-    time its clock runs. `log_path`: where the process writes what goes wrong.
+    time its clock runs. `monitors`: thresholds that differ from the driver's own. `log_path`: where the process writes
+    what goes wrong.
     """
 
     def __init__(self, name: str, driver: str, options: Mapping[str, Any], control_hz: float = 20.0, speed: float = 1.0,
-                 seed: int = 0) -> None:
+                 seed: int = 0, monitors: Mapping[str, Threshold] | None = None) -> None:
         if not 0 < speed <= 100:
             raise ValueError(f"speed: {speed!r}: allowed is above 0, to 100")
+        self._driver = make_driver(driver, options, control_hz, seed)  # never connected: for what it knows
+        self.spec: RobotSpec = self._driver.spec
+        watched = {**DEFAULTS, **self._driver.thresholds, **(monitors or {})}
         self._settings = {"name": name, "driver": driver, "options": dict(options), "control_hz": control_hz,
-                          "speed": speed, "seed": seed}
-        self.spec: RobotSpec = make_driver(driver, options, control_hz, seed).spec
+                          "speed": speed, "seed": seed,
+                          "monitors": {gauge: [limits.warn, limits.stop] for gauge, limits in watched.items()}}
         self._files, self._layout = Files(name), Layout(self.spec)
         self._digest, self.log_path = self._layout.digest(self._settings), self._files.log
         self._region: Region | None = None
@@ -185,7 +190,11 @@ class Body(Driver):
         if self._lost():
             fields |= {"mode": Mode.DISARMED, "fault": "the body process does not answer"}
         return Health(Mode(fields["mode"]), fields["fault"], max(age, fields["link_age"]), fields["ticks"],
-                      fields["overruns"], fields["gauges"])
+                      fields["overruns"], fields["gauges"], tuple(fields["warnings"]))
+
+    def standing(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """As the driver's own."""
+        return self._driver.standing(values)
 
     def _last_report(self) -> dict[str, Any]:
         """What the body said last of how it is. Its fault is remembered: the first one, because it names the cause."""

@@ -33,7 +33,8 @@ from robots.body_layout import (
     text,
     unstamp,
 )
-from robots.driver import Driver, Health, RobotError, Stop
+from robots.driver import Driver, Health, Mode, RobotError, Stop
+from robots.monitors import DEFAULTS, Monitors, Threshold
 from robots.realtime import real_time
 from robots.registry import make_driver
 from robots.shared_memory import Region
@@ -68,8 +69,11 @@ class Pace:
 class BodyProcess:
     """One driver and the memory it is commanded through."""
 
-    def __init__(self, driver: Driver, region: Region, layout: Layout, speed: float) -> None:
-        self._driver, self._region, self._layout, self._speed = driver, region, layout, speed
+    def __init__(self, driver: Driver, region: Region, layout: Layout, speed: float,
+                 monitors: Monitors = Monitors(DEFAULTS)) -> None:
+        self._driver, self._region, self._layout, self._speed, self._monitors = driver, region, layout, speed, monitors
+        self._tripped = ""  # why the monitors stopped the robot
+        self._counts = (0, 0)  # ticks and overruns at the last report
         self._stopped = [0] * (len(Stop) + 1)  # when the last stop of each level was said
         self._ordered = self._order = self._command = 0
         self._sequence = -1
@@ -136,6 +140,7 @@ class BodyProcess:
                 self._driver.stop(Stop.DAMP)
             elif order["verb"] == "clear_fault":
                 self._driver.clear_fault(order["token"])
+                self._tripped = ""
             for level in Stop:
                 if self._stopped[level] > self._ordered:
                     self._driver.stop(level)
@@ -179,11 +184,26 @@ class BodyProcess:
         boxes["vectors"].write(stamp(captured, signals.sequence, self._layout.vectors.pack(signals.values)))
 
     def _report(self, health: Health) -> None:
+        gauges = {**health.gauges, "link_age_seconds": health.link_age, "overrun_ratio": self._overrun(health)}
+        warnings, reason = self._monitors.look(gauges)
+        if reason and health.mode != Mode.FAULT:
+            log.error("stopped: %s", reason)
+            self._tripped = reason
+            self._driver.stop(Stop.ESTOP)
+            health = self._driver.health()
         self._reported, self._last_report = time.monotonic(), health
+        fault = self._tripped if health.mode == Mode.FAULT and self._tripped else health.fault
         self._region.boxes["health"].write(text(
-            mode=int(health.mode), fault=health.fault, link_age=health.link_age, ticks=health.ticks,
-            overruns=self._pace.overruns, gauges=dict(health.gauges)))
+            mode=int(health.mode), fault=fault, link_age=health.link_age, ticks=health.ticks,
+            overruns=self._pace.overruns, gauges=gauges, warnings=warnings))
         self._region.words[MODE] = int(health.mode)
+
+    def _overrun(self, health: Health) -> float:
+        """The share of the inner periods since the report before that was given up."""
+        counts = health.ticks, self._pace.overruns
+        ticks, lost = (now - before for now, before in zip(counts, self._counts))
+        self._counts = counts
+        return lost / max(1, ticks + lost)
 
 
 def main(settings: Mapping[str, Any]) -> None:
@@ -203,7 +223,8 @@ def main(settings: Mapping[str, Any]) -> None:
     try:
         driver.keep_pace(settings["speed"])
         driver.connect()
-        body = BodyProcess(driver, region, layout, settings["speed"])
+        monitors = Monitors({name: Threshold(*limits) for name, limits in settings["monitors"].items()})
+        body = BodyProcess(driver, region, layout, settings["speed"], monitors)
         signal.signal(signal.SIGTERM, lambda *_: body.leave())
         with real_time():
             body.run()

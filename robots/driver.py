@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium import spaces
 
 if TYPE_CHECKING:
+    from robots.monitors import Threshold
     from robots.task import Task
 
 
@@ -110,7 +111,8 @@ class Applied:
 class Health:
     """`fault` is empty or says what is latched and what to do; `gauges` are named numbers in base units
     (`tilt_radians`, `torque_newton_metres`, `temperature_celsius`, `battery_ratio`, ...); `ticks` and `overruns` count
-    inner-loop periods; `link_age` is seconds since the robot was last heard."""
+    inner-loop periods; `link_age` is seconds since the robot was last heard; `warnings` say which gauges are near the
+    limits that `robots/monitors.py` watches over."""
 
     mode: Mode
     fault: str = ""
@@ -118,6 +120,7 @@ class Health:
     ticks: int = 0
     overruns: int = 0
     gauges: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class RobotError(Exception):
@@ -151,15 +154,18 @@ class FaultLatched(RobotError):
 
 
 class Driver(ABC):
-    """A spec and nine verbs; `keep_pace` and `reseed` are there for those who need them.
+    """A spec and nine verbs; what else there is, is there for those who need it.
 
     Implementations are used from one thread, except `stop`, which any thread may call. A driver that configs can name
     also has `Options`, a frozen dataclass whose fields are its settings, and `tasks`, and is built as
-    `Class(options, control_hz=20.0, seed=0)`, which opens nothing.
+    `Class(options, control_hz=20.0, seed=0)`, which opens nothing. `thresholds`: what to watch of its gauges, unless a
+    config says otherwise; `packages`: the distributions of the vendor's SDK that its links import.
     """
 
     Options: ClassVar[type]
     tasks: ClassVar[Mapping[str, type[Task]]]
+    thresholds: ClassVar[Mapping[str, Threshold]] = {}
+    packages: ClassVar[tuple[str, ...]] = ()
     spec: RobotSpec
 
     @abstractmethod
@@ -201,6 +207,14 @@ class Driver(ABC):
     @abstractmethod
     def health(self) -> Health:
         """How the robot is; never blocks, works before connecting."""
+
+    def standing(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The action that leaves the robot as these signals show it: none at all, where actions are velocities. Needs
+        no connection."""
+        space = self.spec.action_space
+        if isinstance(space, spaces.Discrete):
+            return np.int64(self.spec.noop)
+        return np.zeros(space.shape, np.float32)
 
     def keep_pace(self, speed: float) -> None:
         """The owner ticks in real time, `speed` times as fast as the robot's clock: from now on, slow work (rendering,

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from daydreamer.replay.settings import ReplaySettings
 from daydreamer.settings import AgentSettings
+from robots.monitors import Threshold
 from services import config_file
 from services.config_file import ConfigError, Written
 
@@ -40,6 +41,7 @@ class RobotConfig:
     """One kind of robot and its task. `options` are the driver's own; `model_keys`: the signals that the model sees,
     all of them where none are named.
 
+    `monitors`: by gauge, the `warn` and `stop` that differ from the driver's own (robots/monitors.py).
     `count`: robots that the run itself starts; others may join from outside (`daydreamer robot`), or all with 0.
     `speed`: a double's time per real time. `action_deadline`: seconds the control loop waits for the policy's answer
     before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that the
@@ -54,6 +56,7 @@ class RobotConfig:
     action_deadline: float = field(default=0.03, metadata=CHANGEABLE)
     model_keys: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    monitors: Mapping[str, Threshold] = field(default_factory=dict, metadata=CHANGEABLE)
     spool_mib: int = field(default=2048, metadata=CHANGEABLE)
     context: int = field(default=32, metadata=CHANGEABLE)
 
@@ -298,4 +301,4 @@ def _suggestion(words: list[str]) -> str:
     elsewhere = [f"{name}.{words[-1]}" for name in _settings(Config) if words[-1] in _settings(_section(Config, name))]
     if near or elsewhere:
         return f", did you mean {(elsewhere or near)[0]}?"
-    return f"; there are {', '.join(_settings(section))}"
+    return f"; there are {', '.join(known)}" if (known := _settings(section)) else ""

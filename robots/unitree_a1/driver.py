@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -181,6 +181,11 @@ class A1Driver(Driver):
         """See `_gauges` for what else there is."""
         return Health(self._interlock.mode, self._interlock.fault, self._link_age() if self._connected else 0.0,
                       self._ticks, gauges=self._gauges() if self._connected else {})
+
+    def standing(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The action whose angles are the present setpoint's."""
+        action = anatomy.to_action(values["setpoint"], self._reach)
+        return np.clip(action, -1, 1).astype(np.float32)
 
     def keep_pace(self, speed: float) -> None:
         """Renders on a thread and parks in real time."""

@@ -85,6 +85,7 @@ class Control:
         self._held: Choice | None = None
         self._previous = self._nothing
         self._blind_since: int | None = None
+        self._warnings = ""
 
     def connect(self) -> bool:
         """Reach the body; a body reached anew is a new stream. False where it cannot be reached now."""
@@ -217,7 +218,7 @@ class Control:
         if (choice := self._choose(signals, start)) is None:
             self._say("waiting", "the policy server does not answer")
             return self._rest()
-        self._say("armed")
+        self._say("armed", self._warnings)
         applied = self._body.command(choice.action)
         age = (self._now() - choice.observed) / 1e9
         self._record(signals, outcome, choice, applied, age)
@@ -282,6 +283,9 @@ class Control:
         self._pending = None
 
     def _report(self, health: Health) -> None:
+        if (warnings := "; ".join(health.warnings)) and not self._warnings:
+            log.warning("%s", warnings)
+        self._warnings = warnings
         self._node.gauge("robot_inner_overruns", health.overruns)
         for reading, value in health.gauges.items():
             self._node.gauge("robot_body", value, reading)

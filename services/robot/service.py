@@ -62,7 +62,7 @@ class RobotNode:
         robot, name = self._config.robot, self._name
         seed = (self._config.seed + zlib.crc32(name.encode())) % 2**31  # robots of one run do not move alike
         body = Body(f"{self._folder.path.resolve()}/{name}", robot.driver, robot.options, robot.control_hz, robot.speed,
-                    seed)
+                    seed, robot.monitors)
         task = registry.task_class(registry.driver_class(robot.driver), robot.task)()
         schema = Schema.of_spaces(body.spec.signals, body.spec.action_space)
         keys = list(observation_space(self._config, body.spec))
