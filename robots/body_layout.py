@@ -27,12 +27,16 @@ _TRIES, _MOMENT = 10, 0.002  # looks at a lock that seems taken, s between them
 _TEXT = 8192  # bytes of an order, an answer, a health report
 
 
+def slug(name: str) -> str:
+    """A name as it is written in the names of files."""
+    return re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")
+
+
 class Files:
     """Paths and locks of the body called `name`. The system frees a lock when the process that holds it dies."""
 
     def __init__(self, name: str) -> None:
-        slug = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[-40:]
-        base = folder() / f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        base = folder() / f"{slug(name)[-40:]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
         self.region, self.log = base.with_suffix(".body"), base.with_suffix(".log")
         self.body_lock, self.control_lock = base.with_suffix(".body-lock"), base.with_suffix(".control-lock")
 

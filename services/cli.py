@@ -178,8 +178,23 @@ def resume(robot: Robot = "", run: Annotated[str, typer.Option("--run")] = "", c
 @app.command()
 def estop(robot: Robot = "", run: Annotated[str, typer.Option("--run")] = "", connect: Connect = "", keys: Keys = "",
           home: Home = Path("runs")) -> None:
-    """Stop robots at once; each stays stopped until clear-fault."""
-    _ask("estop", robot, run, connect, keys, home)
+    """Stop robots at once; each stays stopped until clear-fault.
+
+    Robots of this computer are reached directly, even with everything else dead; the others through the coordinator.
+    """
+    from robots.estop import stop_bodies
+    from services.console.operator import OperatorError
+    from services.run_folder import RunFolderError
+
+    told = [] if connect else stop_bodies(robot)
+    for body in told:
+        typer.echo(f"{body}: stopped directly; look at the robot, then clear the fault")
+    try:
+        _ask("estop", robot, run, connect, keys, home)
+    except (OperatorError, RunFolderError) as error:
+        if not told:
+            raise
+        typer.echo(f"robots of other computers were not asked: {error}")
 
 
 @app.command("clear-fault")

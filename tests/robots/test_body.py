@@ -18,6 +18,7 @@ from robots.body_layout import Files, Layout, text
 from robots.body_process import BodyProcess
 from robots.double import Camera
 from robots.driver import Clip, FaultLatched, LinkLost, Mode, Stop
+from robots.estop import stop_bodies
 from robots.unitree_a1 import anatomy
 from robots.unitree_a1.double import A1Double
 from robots.unitree_a1.driver import A1Driver, A1Options
@@ -443,3 +444,33 @@ def test_the_files_are_private_and_a_clean_end_leaves_none(name):
     assert all(os.stat(folder / f).st_mode & 0o077 == 0 for f in mine() if not f.endswith(".log"))
     body.disconnect()
     assert mine() == []
+
+
+def test_an_emergency_stop_needs_nobody_but_the_body(name):
+    """The control process is gone, the body lives on for a while, and somebody says stop."""
+    owner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(f"""
+        import time
+        from robots.body import Body
+        body = Body({name!r}, "unitree_a1", {{"pose": "stand"}})
+        body.connect()
+        body.arm()
+        print(body.pid, flush=True)
+        while True:
+            body.command(body.standing(body.read().values))
+            time.sleep(0.05)
+    """)], stdout=subprocess.PIPE, text=True)
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    assert alive(pid) and stop_bodies("another-robot") == []
+    assert stop_bodies(name) == [name]  # never without a name here: that stops every robot of this computer
+    body = Body(name, "unitree_a1", {"pose": "stand"})
+    try:
+        body.connect()
+        assert body.pid == pid
+        wait_until(lambda: body.health().mode == Mode.FAULT)
+        with pytest.raises(FaultLatched):
+            body.arm()
+    finally:
+        body.disconnect()

@@ -9,6 +9,9 @@ import pytest
 from coordinated import coordinator
 from coordinated import run_folder as folder_of
 
+from robots.body_layout import STOPS
+from robots.driver import Stop
+from robots.shared_memory import Region
 from services import cli, run_folder
 from services import config as configs
 from services.console.operator import Operator, OperatorError, control_address
@@ -30,6 +33,15 @@ def running(tmp_path):
         yield tmp_path
         stop.set()
         thread.join()
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path, monkeypatch):
+    """Where bodies are looked for: not where those of this computer's real robots are, which an e-stop would stop."""
+    path = tmp_path / "memory"
+    path.mkdir()
+    monkeypatch.setattr("robots.estop.folder", lambda: path)
+    return path
 
 
 def _daydreamer(monkeypatch, *arguments: object) -> int:
@@ -62,6 +74,16 @@ def test_status_of_a_coordinator_elsewhere_needs_only_its_address(running, monke
 def test_an_order_that_reaches_nobody_is_an_error_that_says_so(running, monkeypatch, capsys, command, told):
     assert _daydreamer(monkeypatch, *command, "--home", running) == 2
     assert told in capsys.readouterr().err
+
+
+def test_an_emergency_stop_reaches_the_bodies_of_this_computer_without_any_run(tmp_path, memory, monkeypatch, capsys):
+    regions = [Region(memory / f"runs-walk-{name}-0123456789ab.body", {}, create=True) for name in ("a1-0", "a1-1")]
+    told = lambda: [int(region.words[STOPS + Stop.ESTOP]) > 0 for region in regions]  # noqa: E731
+    assert _daydreamer(monkeypatch, "estop", "a1-1", "--home", tmp_path) == 0
+    assert told() == [False, True]
+    assert _daydreamer(monkeypatch, "estop", "--home", tmp_path) == 0
+    assert told() == [True, True]
+    assert "a1-0: stopped directly" in capsys.readouterr().out
 
 
 def test_a_run_that_is_starting_says_so(tmp_path, monkeypatch, capsys):
