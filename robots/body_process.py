@@ -17,6 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from robots.body_layout import (
@@ -36,7 +37,7 @@ from robots.body_layout import (
 from robots.driver import Driver, Health, Mode, RobotError, Stop
 from robots.monitors import DEFAULTS, Monitors, Threshold
 from robots.realtime import real_time
-from robots.registry import make_driver
+from robots.registry import checked, driver_class, make_driver
 from robots.shared_memory import Region
 
 log = logging.getLogger("robots.body")
@@ -206,6 +207,19 @@ class BodyProcess:
         return lost / max(1, ticks + lost)
 
 
+def claim_hardware(driver: str, options: Mapping[str, Any]) -> list[Path]:
+    """One process of this computer at a time drives the robot at an address, whatever its run is called; the lock's
+    file. Raises SystemExit."""
+    chosen = checked(driver_class(driver).Options, options)
+    if getattr(chosen, "link", "direct") != "hardware":
+        return []
+    address = f"{driver}@{chosen.address}"
+    lock = Files(address).body_lock
+    if Files(address).take(lock) is None:
+        raise SystemExit(f"{address}: another process of this computer drives this robot; end it first")
+    return [lock]
+
+
 def main(settings: Mapping[str, Any]) -> None:
     """Own the robot that the settings of a Body describe, until it is told to leave or abandoned."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -214,6 +228,7 @@ def main(settings: Mapping[str, Any]) -> None:
     lock = files.take(files.body_lock)
     if lock is None:
         raise SystemExit(f"{settings['name']}: another body process owns this robot")
+    hardware = claim_hardware(settings["driver"], settings["options"])
     driver = make_driver(settings["driver"], settings["options"], settings["control_hz"], settings["seed"])
     layout = Layout(driver.spec)
     os.ftruncate(lock, 0)
@@ -235,4 +250,5 @@ def main(settings: Mapping[str, Any]) -> None:
         raise SystemExit(1) from None
     finally:
         files.region.unlink(missing_ok=True)
-        files.body_lock.unlink(missing_ok=True)
+        for path in (files.body_lock, *hardware):
+            path.unlink(missing_ok=True)

@@ -43,6 +43,8 @@ RunName = Annotated[str, typer.Argument(metavar="[RUN]", help="A run's name; the
 Connect = Annotated[str, typer.Option("--connect", metavar="HOST[:PORT]", help="A coordinator on another machine.")]
 Keys = Annotated[str, typer.Option("--keys", help="Our secret key file, for --connect.")]
 Robot = Annotated[str, typer.Argument(metavar="[ROBOT]", help="One robot; all by default.")]
+Which = Annotated[str, typer.Option("--robot", metavar="hardware|double", help="The real robot, at its address.")]
+Double = Annotated[str, typer.Option("--double", metavar="direct|protocol", help="protocol: behind the vendor's SDK.")]
 
 
 @app.command()
@@ -54,6 +56,8 @@ def run(config: ConfigFile,
         plain: Annotated[bool, typer.Option("--plain", help="Lines instead of the live view.")] = False,
         address: Annotated[str, typer.Option("--address", help="An existing Ray cluster; else a local one.")] = "",
         seed: Seed = None,
+        which: Which = "",
+        double: Double = "",
         home: Home = Path("runs")) -> None:
     """Start all of it, or resume it: robot, replay, learner, policy server, coordinator."""
     from rich.console import Console
@@ -62,7 +66,7 @@ def run(config: ConfigFile,
     from services.console.screen import screen
     from services.embodiment import robot_spec
 
-    settings = _load(config, changes, name=name, seed=seed, count=robots)
+    settings = _load(config, changes, name=name, seed=seed, count=robots, which=which, double=double)
     robot_spec(settings)
     seconds = parse_duration(for_) if for_ else None
     typer.echo(foreground.run(settings, home, screen(Console(), plain), seconds=seconds, address=address))
@@ -71,9 +75,54 @@ def run(config: ConfigFile,
 @app.command()
 def robot(config: ConfigFile, connect: Connect, changes: Changes = None, name: Name = "",
           index: Annotated[int, typer.Option("--index", help="Which of the run's robots this is.")] = 0,
+          which: Which = "",
+          double: Double = "",
           home: Home = Path("runs")) -> None:
     """Join a run from the robot's computer. Needs neither torch nor ray."""
-    _by_hand("robot", config, connect, changes, name, home, index)
+    from services.console import by_hand
+
+    settings = _load(config, changes, name=name, which=which, double=double)
+    by_hand.serve("robot", settings, home, connect, index)
+
+
+@app.command()
+def doctor(config: ConfigFile, changes: Changes = None, which: Which = "", double: Double = "",
+           seconds: Annotated[float, typer.Option("--seconds", min=0.5, help="To measure for.")] = 3.0,
+           home: Home = Path("runs")) -> None:
+    """Look a robot over before it moves; exit code 1 when something is wrong. It stays disarmed."""
+    from rich.console import Console
+
+    from services.console import doctor as doctors
+    from services.console.tables import print_finding
+
+    console, wrong = Console(), False
+    for finding in doctors.examine(_load(config, changes, which=which, double=double), home, seconds):
+        print_finding(console, finding)
+        wrong |= finding.grade == doctors.WRONG
+    raise typer.Exit(int(wrong))
+
+
+@app.command()
+def jog(config: ConfigFile, changes: Changes = None, which: Which = "", double: Double = "",
+        axis: Annotated[int, typer.Option("--axis", help="Which number of the action; or which discrete action.")] = 0,
+        by: Annotated[float, typer.Option("--by", help="How far, of its range from -1 to 1.")] = 0.1,
+        seconds: Annotated[float, typer.Option("--seconds", help="How long.")] = 1.0,
+        yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a real robot moves.")] = False,
+        home: Home = Path("runs")) -> None:
+    """Move one joint or axis a little, through the whole safety chain, and show what moved."""
+    from rich.console import Console
+
+    from services.console import jog as jogging
+    from services.console.tables import changes_table
+
+    settings = _load(config, changes, which=which, double=double)
+    jogging.check(settings, axis, by, seconds)
+    if settings.robot.options.get("link") == "hardware" and not yes:
+        typer.confirm("The robot will move. Is nobody near it, and a hand at the stop button?", abort=True)
+    jogged = jogging.jog(settings, home, axis, by, seconds)
+    console = Console()
+    console.print(changes_table(jogged.changes))
+    console.print(f"limits met: {jogged.clip.name or jogged.clip!r}" if jogged.clip else "no limit was met")
 
 
 @app.command()
@@ -107,7 +156,7 @@ def replay(config: ConfigFile, connect: Connect = "", changes: Changes = None, n
 def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Seed = None, home: Home = Path("runs"),
           steps: Annotated[int | None, typer.Option("--steps", help="Steps to collect in all.")] = None,
           episode_steps: Annotated[int | None, typer.Option("--episode-steps", help="Cut episodes here.")] = None,
-          ) -> None:
+          double: Double = "") -> None:
     """The same agent in lockstep with its robot, in one process and in the robot's own time. Resumes.
 
     With --seed K, and no --name, the run's name ends in -K.
@@ -118,8 +167,8 @@ def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Se
 
     if seed is not None and not name:
         name = f"{_load(config, changes).name}-{seed}"
-    training.train(_load(config, changes, name=name, seed=seed, steps=steps, episode_steps=episode_steps), home,
-                   Console())
+    settings = _load(config, changes, name=name, seed=seed, steps=steps, episode_steps=episode_steps, double=double)
+    training.train(settings, home, Console())
 
 
 @app.command()
@@ -265,14 +314,31 @@ def parse_duration(text: str) -> float:
 
 
 def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | None = None, count: int | None = None,
-          steps: int | None = None, episode_steps: int | None = None):
+          steps: int | None = None, episode_steps: int | None = None, which: str = "", double: str = ""):
     """The config, with the options that stand for a setting."""
     from services import config as configs
+    from services import embodiment
 
     named = {"name": name or None, "seed": seed, "robot.count": count, "training.steps": steps,
-             "training.episode_steps": episode_steps}
+             "training.episode_steps": episode_steps, "robot.options.link": _link(which, double)}
     given = [f"{key}={value}" for key, value in named.items() if value is not None]
-    return configs.load(path, [*(changes or ()), *given])
+    settings = configs.load(path, [*(changes or ()), *given])
+    if which or double:
+        embodiment.check_link(settings)
+    return settings
+
+
+def _link(which: str, double: str) -> str | None:
+    """The kind of link that `--robot` and `--double` ask for; None where they ask for none. Raises ConfigError."""
+    from services.config import ConfigError
+
+    if which not in ("", "hardware", "double"):
+        raise ConfigError(f"--robot {which}: hardware or double")
+    if double not in ("", "direct", "protocol"):
+        raise ConfigError(f"--double {double}: direct or protocol")
+    if which == "hardware" and double:
+        raise ConfigError(f"--robot hardware is no double; leave out --double {double}")
+    return "hardware" if which == "hardware" else double or ("direct" if which else None)
 
 
 def _by_hand(kind: str, path: Path, connect: str, changes: list[str] | None, name: str, home: Path,

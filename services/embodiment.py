@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 
 import gymnasium
@@ -22,6 +23,14 @@ def robot_spec(config: Config) -> RobotSpec:
         raise ConfigError(f"{config.name}: robot.{_placed(str(error))}") from error
     observation_space(config, driver.spec)
     return driver.spec
+
+
+def check_link(config: Config) -> None:
+    """Raises ConfigError where the config's robot has no such thing as a link to choose."""
+    options = registry.driver_class(config.robot.driver).Options
+    if "link" not in {field.name for field in dataclasses.fields(options)}:
+        raise ConfigError(f"{config.name}: robot.driver: {config.robot.driver}: there is no hardware behind it; leave "
+                          "out --robot and --double")
 
 
 def model_spaces(config: Config) -> tuple[spaces.Dict, spaces.Box | spaces.Discrete]:

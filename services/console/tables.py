@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from daydreamer.replay.stats import LogStats
 from services import config as configs
 from services.config import Resolved
+from services.console.doctor import Finding
+from services.console.jog import Change
 from services.console.live import duration
 
 
@@ -39,6 +42,21 @@ def log_table(found: LogStats, verified: bool) -> Table:
         else "damaged, see above; the other chunks stay readable"}
     for name, figure in figures.items():
         table.add_row(name, Text(figure, style="red" if name == "verdict" and not found.sound else ""))
+    return table
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """One line of the doctor's."""
+    colour = {"ok": "green", "look": "yellow", "wrong": "red"}[finding.grade]
+    words = Text.assemble(("● ", colour), (f"{finding.what:<20} ", "bold"))
+    console.print(words.append(finding.told, "" if colour == "green" else colour), highlight=False, soft_wrap=True)
+
+
+def changes_table(changes: list[Change]) -> Table:
+    """What moved while a robot was jogged."""
+    table = _table("signal", "before", "moved", "after", "")
+    for change in changes:
+        table.add_row(change.signal, f"{change.before:.4f}", f"{change.moved:.4f}", f"{change.after:.4f}", change.unit)
     return table
 
 

@@ -9,15 +9,18 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
+from robots.basic import BasicDriver
 from robots.body import HUNG, Body, Busy
 from robots.body_layout import Files, Layout, text
 from robots.body_process import BodyProcess
 from robots.double import Camera
-from robots.driver import Clip, FaultLatched, LinkLost, Mode, Stop
+from robots.driver import Clip, FaultLatched, LinkLost, Mode, RobotSpec, Stop
 from robots.estop import stop_bodies
 from robots.unitree_a1 import anatomy
 from robots.unitree_a1.double import A1Double
@@ -474,3 +477,42 @@ def test_an_emergency_stop_needs_nobody_but_the_body(name):
             body.arm()
     finally:
         body.disconnect()
+
+
+@dataclass(frozen=True)
+class Wired:
+    """As drivers of real robots have it."""
+
+    link: str = "hardware"
+    address: str = "10.0.0.7"
+
+
+class Light(BasicDriver):
+    """A robot at an address: a lamp."""
+
+    Options = Wired
+
+    def __init__(self, options=Wired(), control_hz=20.0, seed=0):
+        super().__init__(RobotSpec("light", spaces.Dict({"on": spaces.Box(0, 1, (1,), np.float32)}), {"on": ""},
+                                   spaces.Box(-1, 1, (1,), np.float32), control_hz, 100.0))
+
+    def measure(self):
+        return {"on": np.zeros(1, np.float32)}
+
+    def drive(self, action):
+        pass
+
+
+def test_one_process_at_a_time_drives_the_robot_at_an_address(name):
+    first, second, elsewhere = (Body(f"{name}-{n}", "test_body:Light", {"address": address})
+                                for n, address in enumerate(["10.0.0.7", "10.0.0.7", "10.0.0.8"]))
+    try:
+        first.connect()
+        elsewhere.connect()
+        with pytest.raises(LinkLost, match="Light@10.0.0.7: another process of this computer drives this robot"):
+            second.connect()
+        first.disconnect()
+        second.connect()
+    finally:
+        for body in (first, second, elsewhere):
+            body.disconnect()

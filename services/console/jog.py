@@ -1,0 +1,107 @@
+"""Moves a robot a little along one axis of its actions, through the whole safety chain, to see that signs and limits
+are right before anything learns on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gymnasium import spaces
+
+from robots.body import Body
+from robots.driver import Clip, FaultLatched, Mode, Stop
+from services.config import Config, ConfigError
+from services.embodiment import robot_spec
+
+SETTLE = 0.3  # seconds until a robot that was armed stands still
+
+
+@dataclass(frozen=True)
+class Change:
+    """The value of a signal that changed most: before, at the end of the motion, and after as long a rest."""
+
+    signal: str
+    unit: str
+    before: float
+    moved: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Jogged:
+    """What came of it. `clip`: every reason for which the action was not applied as it was."""
+
+    changes: list[Change]
+    clip: Clip
+
+
+def jog(config: Config, home: Path, axis: int, by: float, seconds: float) -> Jogged:
+    """Arm, move for `seconds`, stand for as long, disarm. Continuous actions: what leaves the robot as it is, with
+    `by` added on `axis`; discrete ones: action `axis` once. Raises ConfigError, RobotError."""
+    check(config, axis, by, seconds)
+    robot = config.robot
+    body = Body(f"{home.resolve()}/jog", robot.driver, robot.options, robot.control_hz, robot.speed, config.seed,
+                robot.monitors)
+    body.connect()
+    try:
+        body.arm()
+        rest = body.standing(body.read().values)
+        _command(body, rest, rest, SETTLE)
+        before = body.read().values
+        clip = _command(body, _moving(body.spec.action_space, rest, axis, by), rest, seconds)
+        moved = body.read().values
+        _command(body, rest, rest, seconds)
+        after = body.read().values
+    finally:
+        body.stop(Stop.DAMP)
+        body.disconnect()
+    return Jogged(_changes(body.spec.units, before, moved, after), clip)
+
+
+def check(config: Config, axis: int, by: float, seconds: float) -> None:
+    """Raises ConfigError for an axis that the robot lacks, or a motion that is not a little."""
+    space = robot_spec(config).action_space
+    axes = space.n if isinstance(space, spaces.Discrete) else space.shape[0]
+    if not 0 <= axis < axes:
+        raise ConfigError(f"--axis {axis}: {config.robot.driver} has actions 0 to {axes - 1}")
+    if not 0 < abs(by) <= 0.5:
+        raise ConfigError(f"--by {by:g}: allowed is -0.5 to 0.5 of the action's range, not 0")
+    if not 0 < seconds <= 5:
+        raise ConfigError(f"--seconds {seconds:g}: allowed is above 0, to 5")
+
+
+def _moving(space: spaces.Space, rest: np.ndarray, axis: int, by: float) -> np.ndarray:
+    if isinstance(space, spaces.Discrete):
+        return np.int64(axis)
+    action = np.array(rest)
+    action[axis] = np.clip(action[axis] + by, -1, 1)
+    return action
+
+
+def _command(body: Body, action: np.ndarray, rest: np.ndarray, seconds: float) -> Clip:
+    """Say it each period; a discrete action once, and then nothing. Raises FaultLatched where the robot stops."""
+    clip = Clip.NONE
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        clip |= body.command(action).clip
+        if isinstance(body.spec.action_space, spaces.Discrete):
+            action = rest
+        time.sleep(1 / body.spec.control_hz)
+        if (health := body.health()).mode == Mode.FAULT:
+            raise FaultLatched(f"{health.fault}; the motion was given up")
+    return clip
+
+
+def _changes(units: Mapping[str, str], before: Mapping[str, np.ndarray], moved: Mapping[str, np.ndarray],
+             after: Mapping[str, np.ndarray]) -> list[Change]:
+    """One row per signal, in the order of the spec; pictures are left out."""
+    changes = []
+    for name in (name for name, value in before.items() if value.ndim < 2):
+        was, then, now = (np.atleast_1d(values[name]).astype(float) for values in (before, moved, after))
+        n = int(np.abs(then - was).argmax())
+        changes.append(Change(f"{name}[{n}]", units[name], was[n], then[n], now[n]))
+    return changes
