@@ -9,6 +9,7 @@ The suite: Tassa et al., "DeepMind Control Suite", arXiv 1801.00690.
 from __future__ import annotations
 
 import difflib
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,21 +25,26 @@ class DMC(gymnasium.Env):
 
     The observation is a Dict: each of the task's own observations flattened to a float32 Box, and on request `image`,
     uint8 [size, size, 3], and `depth`, uint8 [size, size, 1] in counts of `DEPTH_UNIT` metres (255 and beyond: far), of
-    the task's camera number `camera`. Each action, in [-1, 1], is held for `action_repeat` control steps, whose rewards
-    are summed. The time limit truncates; only a task that says so terminates. `reset(seed=...)` determines the episode.
+    the task's camera number `camera`. With `frames` above 1 both hold the pictures of that many decisions along their
+    channels, the newest first, so that speeds can be seen; an episode begins with its first one repeated.
+
+    Each action, in [-1, 1], is held for `action_repeat` control steps, whose rewards are summed. The time limit
+    truncates; only a task that says so terminates. `reset(seed=...)` determines the episode.
     """
 
     DEPTH_UNIT = 0.02
     metadata = {"render_modes": ["rgb_array"]}
 
     def __init__(self, task: str, action_repeat: int = 2, image: bool = False, depth: bool = False, size: int = 64,
-                 camera: int = 0, render_mode: str | None = None) -> None:
+                 camera: int = 0, frames: int = 1, render_mode: str | None = None) -> None:
         """Raises ValueError for an unknown task, DependencyNotInstalled where dm_control is missing."""
-        if action_repeat < 1:
-            raise ValueError(f"action_repeat: {action_repeat}: at least 1")
+        for name, value in (("action_repeat", action_repeat), ("frames", frames)):
+            if value < 1:
+                raise ValueError(f"{name}: {value}: at least 1")
         self._env = _load(task)
         self.action_repeat, self.render_mode = action_repeat, render_mode
         self._image, self._depth, self._size, self._camera = image, depth, size, camera
+        self._frames: deque[dict[str, np.ndarray]] = deque(maxlen=frames)
         self._eyes: dict[tuple[int, int], Any] = {}
         action = self._env.action_spec()
         self._middle, self._swing = (action.maximum + action.minimum) / 2, (action.maximum - action.minimum) / 2
@@ -52,6 +58,7 @@ class DMC(gymnasium.Env):
         super().reset(seed=seed)
         if seed is not None:
             self._env.task.random.seed(seed)
+        self._frames.clear()
         return self._shown(self._env.reset().observation), {}
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
@@ -81,19 +88,27 @@ class DMC(gymnasium.Env):
         return {name: spaces.Box(-np.inf, np.inf, (size,), np.float32) for name, size in sizes.items()}
 
     def _pictures(self) -> dict[str, spaces.Space]:
-        channels = {"image": 3 * self._image, "depth": 1 * self._depth}
+        channels = {"image": 3 * self._image * self._frames.maxlen, "depth": 1 * self._depth * self._frames.maxlen}
         return {name: spaces.Box(0, 255, (self._size, self._size, count), np.uint8)
                 for name, count in channels.items() if count}
 
     def _shown(self, observation: Mapping[str, Any]) -> dict[str, np.ndarray]:
         shown = {name: np.asarray(value, np.float32).reshape(-1) for name, value in observation.items()}
         if self._image or self._depth:
-            eye = self._look(self._size, self._size)
-            if self._image:
-                shown["image"] = eye.rgb()
-            if self._depth:
-                shown["depth"] = np.clip(eye.depth() / self.DEPTH_UNIT, 0, 255).astype(np.uint8)[..., None]
+            self._frames.appendleft(self._seen())
+            while len(self._frames) < self._frames.maxlen:
+                self._frames.appendleft(self._frames[0])
+            shown |= {name: np.concatenate([frame[name] for frame in self._frames], -1) for name in self._frames[0]}
         return shown
+
+    def _seen(self) -> dict[str, np.ndarray]:
+        """The pictures of the state now."""
+        eye, seen = self._look(self._size, self._size), {}
+        if self._image:
+            seen["image"] = eye.rgb()
+        if self._depth:
+            seen["depth"] = np.clip(eye.depth() / self.DEPTH_UNIT, 0, 255).astype(np.uint8)[..., None]
+        return seen
 
     def _look(self, height: int, width: int) -> Any:
         """An eye of this size, turned to the state now."""

@@ -71,6 +71,20 @@ def test_pictures_show_the_state_beside_the_vectors():
     env.close()
 
 
+def test_several_frames_stand_along_the_channels_the_newest_first():
+    env = make(image=True, depth=True, size=48, frames=3)
+    first, _ = env.reset(seed=1)
+    assert env.observation_space.contains(first) and first["image"].shape == (48, 48, 9)
+    assert (first["image"][..., :3] == first["image"][..., 6:]).all() and first["depth"].shape == (48, 48, 3)
+    for _ in range(10):
+        before, (after, *_) = first, env.step(env.action_space.high)
+        assert (after["image"][..., 3:] == before["image"][..., :6]).all()
+        first = after
+    assert (first["image"][..., :3] != first["image"][..., 6:]).any()
+    with pytest.raises(ValueError, match="frames: 0"):
+        make(frames=0)
+
+
 def test_an_unknown_task_names_the_nearest():
     with pytest.raises(ValueError, match="task: cartpole-swing: unknown, did you mean cartpole-swingup"):
         make("cartpole-swing")
