@@ -58,6 +58,7 @@ class Clip(enum.IntFlag):
     EMPTY = 256  # the limits contradict one another: held
     DISARMED = 512
     STALE = 1024
+    BUSY = 2048  # a motion of the robot's own is under way: noop was applied
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ class Health:
     """`fault` is empty or says what is latched and what to do; `gauges` are named numbers in base units
     (`tilt_radians`, `torque_newton_metres`, `temperature_celsius`, `battery_ratio`, ...); `ticks` and `overruns` count
     inner-loop periods; `link_age` is seconds since the robot was last heard; `warnings` say which gauges are near the
-    limits that `robots/monitors.py` watches over."""
+    limits that `robots/monitors.py` watches over; `busy`: a motion of the robot's own is under way, what is commanded is
+    not done."""
 
     mode: Mode
     fault: str = ""
@@ -121,6 +123,7 @@ class Health:
     overruns: int = 0
     gauges: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    busy: bool = False
 
 
 class RobotError(Exception):

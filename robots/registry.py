@@ -18,7 +18,11 @@ from robots.driver import Driver
 from robots.task import Task
 
 GROUP = "daydreamer.robots"
-BUILT_IN = {"gym": "robots.gym:GymDriver", "unitree_a1": "robots.unitree_a1.driver:A1Driver"}
+BUILT_IN = {
+    "gym": "robots.gym:GymDriver",
+    "unitree_a1": "robots.unitree_a1.driver:A1Driver",
+    "ur5e": "robots.ur5e.driver:UR5eDriver",
+}
 
 
 class UnknownRobot(ValueError):

@@ -25,8 +25,8 @@ class Anatomy:
     effort: np.ndarray  # N m, the motors' limits
     home: np.ndarray  # rad: the tool points down above the middle of the workspace
     workspace: Box  # low and high corner of where the tool may be
-    bins: tuple[Box, Box]  # left and right: low and high corner, x and y, of their floors
-    table: float  # m, height of the table under the tool
+    bins: tuple[Box, Box]  # left and right: low and high corner, x and y, of where the tool may be in them
+    table: float  # m, height of the table, a little below the lowest tool
     hover: float  # m, height at which the tool moves over the bins without touching anything
-    model: Path  # MJCF of the arm alone, without gripper and world
+    model: Path  # MJCF of the arm alone, see `robots.arms.world`
     inner_hz: float  # how often the controller takes a setpoint

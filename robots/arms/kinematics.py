@@ -17,12 +17,16 @@ class Chain:
     the tool in the last joint's frame, [4, 4]. Poses are homogeneous, metres."""
 
     def __init__(self, origins: np.ndarray, tool: np.ndarray) -> None:
-        self._origins, self._tool = np.asarray(origins, float), np.asarray(tool, float)
+        self._origins, self.tool = np.asarray(origins, float), np.asarray(tool, float)
         self.joints = len(self._origins)
 
     def pose(self, q: np.ndarray) -> np.ndarray:
         """The tool in the base's frame [4, 4], at joint angles [J] rad."""
         return self._frames(q)[-1]
+
+    def position(self, q: np.ndarray) -> np.ndarray:
+        """Where the tool is in the base's frame [3] m."""
+        return self._frames(q)[-1, :3, 3]
 
     def jacobian(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tool's pose [4, 4], and its velocity (3 m/s, then 3 rad/s, in the base's frame) per joint velocity
@@ -44,7 +48,7 @@ class Chain:
         frames, frame = np.empty((self.joints + 1, 4, 4)), np.eye(4)
         for joint, (origin, angle) in enumerate(zip(self._origins, q)):
             frame = frames[joint] = frame @ origin @ _turn(angle)
-        frames[-1] = frame @ self._tool
+        frames[-1] = frame @ self.tool
         return frames
 
 

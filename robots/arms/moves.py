@@ -1,0 +1,168 @@
+"""DayDreamer's discrete actions for picking and placing: steps of the tool, and a gripper that toggles.
+
+Beside what it is told, the arm does some things by itself, as DayDreamer's robots did (Wu et al. 2022): after a release
+the tool rises; fingers that closed on nothing open again; after too long without a grasp the arm opens its fingers
+and goes back over the middle of its bin. While it does, it is busy: what it is told then is not done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from gymnasium import spaces
+
+from robots.arms.anatomy import Anatomy
+from robots.arms.link import ArmState
+from robots.arms.motion import MARGIN, Glide, Motion, follow
+from robots.driver import Clip
+
+NAMES = ("noop", "+x", "-x", "+y", "-y", "+z", "-z", "toggle")
+STEP = 0.04  # m
+DIRECTIONS = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], float)
+LEVEL = 0.02  # m below hovering that still counts as hovering
+THERE = 0.001  # m
+CLOSING, OPENED = 0.15, 0.05  # s that fingers have before they are looked at; of the opening: near enough
+PATIENCE = 2.0  # s for fingers that do not arrive
+LOST = 0.3  # s without the feeling of holding until an object is given up
+
+
+class Moves(Motion):
+    """`reset_after` [s] without a grasp or a release, 0: never; a force of `touch` [N] at the tool ends a move."""
+
+    space = spaces.Discrete(len(NAMES))
+    noop = 0
+
+    def __init__(self, anatomy: Anatomy, period: float, reset_after: float, touch: float) -> None:
+        super().__init__(anatomy, period)
+        self._reset_after, self._touch = reset_after, touch
+        self._down = anatomy.chain.pose(anatomy.home)[:3, :3]
+        lows, highs = zip(*anatomy.bins, strict=True)
+        self._low = np.array([*np.min(lows, 0), anatomy.workspace[0][2] + MARGIN])
+        self._high = np.array([*np.max(highs, 0), anatomy.hover])
+
+    @property
+    def busy(self) -> bool:
+        """See Motion."""
+        return self._script is not None
+
+    def start(self, setpoint: np.ndarray, state: ArmState) -> None:
+        """See Motion. The first thing the arm does is to go where moves can begin: over a bin, the tool down."""
+        self._state, self._glide = state, Glide(self._anatomy.chain.position(setpoint), self._period)
+        self._goal = self._glide.place.copy()
+        self.opening, self._closed = None, state.gripper < 0.5
+        self._idle = self._unheld = 0.0
+        self._load, self._met = state.effort, Clip.NONE
+        self._script: Iterator[None] | None = self._to_bin()
+
+    def command(self, action: np.ndarray, setpoint: np.ndarray, state: ArmState) -> Clip:
+        """See Motion. WORKSPACE: the step would leave the bin, or the workspace; TORQUE: the move before was ended by a
+        touch; BUSY: nothing is done."""
+        met, self._met = self._met, Clip.NONE
+        if self.busy:
+            return met | Clip.BUSY
+        if NAMES[action] == "toggle":
+            self._script = self._release() if self._closed else self._grasp()
+        elif action != self.noop:
+            wanted = self._goal + STEP * DIRECTIONS[action - 1]
+            goal = self._allowed(wanted)
+            if self._arrived():
+                self._load = state.effort
+            self._goal = goal
+            met |= Clip.NONE if np.abs(goal - wanted).max() < THERE else Clip.WORKSPACE
+        return met
+
+    def rest(self) -> None:
+        """See Motion. What it was doing by itself is given up."""
+        self._script = None
+        self._goal = self._glide.resting_place()
+        self._idle = 0.0
+
+    def step(self, setpoint: np.ndarray, state: ArmState) -> np.ndarray:
+        """See Motion."""
+        self._state = state
+        self._watch()
+        if self._script is not None and next(self._script, "done") == "done":
+            self._script = None
+        self._glide.advance(np.zeros(3), self._goal, self._goal)
+        return follow(self._anatomy, setpoint, self._glide.place, self._down, self._period)
+
+    def _watch(self) -> None:
+        """What makes the arm do something by itself."""
+        state = self._state
+        self._unheld = 0.0 if state.holding or not self._closed else self._unheld + self._period
+        self._idle += self._period
+        if not self._arrived() and self._force() > self._touch:
+            self._give_way()
+        if self._script is None and self._unheld > LOST:
+            self._script = self._release()
+        elif self._script is None and 0 < self._reset_after < self._idle:
+            self._script = self._reset()
+
+    def _force(self) -> float:
+        """N at the tool that the motors bear beyond what they bore when the move began."""
+        _, jacobian = self._anatomy.chain.jacobian(self._state.q)
+        moves = jacobian[:3]
+        return float(np.linalg.norm(np.linalg.solve(moves @ moves.T + 1e-3 * np.eye(3),
+                                                    moves @ (self._state.effort - self._load))))
+
+    def _give_way(self) -> None:
+        """Stay where the tool is now, not where it should be."""
+        self._goal = self._anatomy.chain.position(self._state.q)
+        self._glide.stop(self._goal)
+        self._load = self._state.effort
+        self._met |= Clip.TORQUE
+
+    def _allowed(self, goal: np.ndarray) -> np.ndarray:
+        """The nearest allowed goal: hovering, anywhere; lower, in the bin below."""
+        goal = np.minimum(np.maximum(goal, self._low), self._high)
+        if min(goal[2], self._goal[2]) >= self._high[2] - LEVEL:
+            return goal
+        for low, high in self._anatomy.bins:
+            if (low - THERE <= self._goal[:2]).all() and (self._goal[:2] <= high + THERE).all():
+                return np.array([*np.minimum(np.maximum(goal[:2], low), high), goal[2]])
+        return self._goal
+
+    def _arrived(self) -> bool:
+        return bool(np.abs(self._goal - self._glide.place).max() < THERE)
+
+    def _grasp(self) -> Iterator[None]:
+        yield from self._move_fingers(0.0)
+        if self._state.holding:
+            self._idle = self._unheld = 0.0
+        else:
+            yield from self._move_fingers(1.0)
+
+    def _release(self) -> Iterator[None]:
+        yield from self._move_fingers(1.0)
+        self._idle = 0.0
+        yield from self._rise()
+
+    def _reset(self) -> Iterator[None]:
+        yield from self._move_fingers(1.0)
+        yield from self._to_bin()
+        self._idle = 0.0
+
+    def _to_bin(self) -> Iterator[None]:
+        """Up, and over the middle of the nearest bin."""
+        yield from self._rise()
+        middles = [(low + high) / 2 for low, high in self._anatomy.bins]
+        nearest = min(middles, key=lambda middle: float(np.linalg.norm(middle - self._goal[:2])))
+        yield from self._go(np.array([*nearest, self._anatomy.hover]))
+
+    def _rise(self) -> Iterator[None]:
+        yield from self._go(np.array([*self._goal[:2], self._anatomy.hover]))
+
+    def _go(self, goal: np.ndarray) -> Iterator[None]:
+        self._goal = goal
+        while not self._arrived():
+            yield
+
+    def _move_fingers(self, opening: float) -> Iterator[None]:
+        """Until they are there, or hold something, or do not move."""
+        self.opening, self._closed, self._unheld = opening, opening < 0.5, 0.0
+        for tick in range(round(PATIENCE / self._period)):
+            yield
+            there = abs(self._state.gripper - opening) < OPENED
+            if tick * self._period > CLOSING and (there or self._closed and self._state.holding):
+                return
