@@ -32,6 +32,11 @@ class ProtocolDouble:
         """The double's process; 0 while there is none."""
         return 0 if self._process is None else self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether its process was started and is not there any more."""
+        return self._process is not None and self._process.poll() is not None
+
     def start(self, timeout: float) -> dict[str, Any]:
         """What the double said when it listened: its addresses. Raises LinkLost."""
         path = os.pathsep.join(filter(None, sys.path))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 LEGS = ("FR", "FL", "RR", "RL")
+JOINTS = tuple(f"{leg} {joint}" for leg in LEGS for joint in ("hip", "thigh", "calf"))
 LOWER = np.tile([-0.802851, -1.0472, -2.69653], 4)
 UPPER = np.tile([0.802851, 4.18879, -0.916298], 4)
 TORQUE = 33.5  # N m, every motor

@@ -1,8 +1,9 @@
 """Driver of the Unitree A1: twelve joint angles follow the actions through filter, interpolation and limits.
 
 A command is a joint position per motor, mapped from [-1, 1] to the angles that actions reach, low-passed at the
-policy's rate and interpolated to it over one control period, as on the robot DayDreamer trained. Every millisecond the
-limits choose the next setpoint from that line and from the measured angles. Disarmed or faulted the motors damp.
+policy's rate and interpolated to it over one control period, as on the robot DayDreamer trained. Every inner period
+(1 ms on the double in this process, 2 ms over the network) the limits choose the next setpoint from that line and from
+the measured angles. Disarmed or faulted the motors damp.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 
 import numpy as np
 from gymnasium import spaces
@@ -19,6 +19,7 @@ from gymnasium import spaces
 from robots.driver import (
     Applied,
     Clip,
+    CommandRejected,
     Driver,
     Health,
     Mode,
@@ -29,18 +30,19 @@ from robots.driver import (
     StaleState,
     Stop,
 )
+from robots.monitors import Threshold
 from robots.safety import Gate, Interlock, Limits, Trust, Watchdog
 from robots.unitree_a1 import anatomy
-from robots.unitree_a1.estimator import CONTACT, VelocityEstimator, up
+from robots.unitree_a1.estimator import VelocityEstimator, up
 from robots.unitree_a1.filter import LowPass
-from robots.unitree_a1.link import A1Link, LowCommand, LowState
+from robots.unitree_a1.link import INNER_HZ, A1Link, LowCommand, LowState
+from robots.unitree_a1.links import make_link
 from robots.unitree_a1.options import A1Options
 from robots.unitree_a1.tasks import Run, Walk
 
 log = logging.getLogger(__name__)
 
-INNER_HZ = 1000.0
-ESTIMATE_EVERY = 10  # ticks between updates of the velocity estimate
+ESTIMATE_EVERY = 0.01  # s between updates of the velocity estimate
 TORQUE_TRIP = 42.0  # N m
 TILT_TO_PARK = 0.9  # rad; beyond it folding the legs would not lay the robot down
 FOLD_SECONDS, SINK_SECONDS = 2.0, 0.3
@@ -56,33 +58,36 @@ SIGNALS = {
 
 
 class A1Driver(Driver):
-    """See the module. `link` opens the way to a robot; without one it is a MuJoCo double with these options."""
+    """See the module. `link` is None until it is needed first."""
 
     Options = A1Options
     tasks = {"walk": Walk, "run": Run}
+    thresholds = {"temperature_celsius": Threshold(50.0, 60.0),  # at 60 the robot switches the motor off by itself
+                  "torque_newton_metres": Threshold(38.0, TORQUE_TRIP)}
 
-    def __init__(self, options: A1Options = A1Options(), control_hz: float = 20.0, seed: int = 0,
-                 link: Callable[[], A1Link] | None = None) -> None:
-        self.options, self.spec = options, _spec(options, control_hz, of_double=link is None)
+    def __init__(self, options: A1Options = A1Options(), control_hz: float = 20.0, seed: int = 0) -> None:
+        self.options, self.spec, self._seed = options, _spec(options, control_hz), seed
         self.link: A1Link | None = None
-        self._make_link = link or partial(_double, options, control_hz, seed)
+        inner_hz = self.spec.inner_hz
         self._reach = anatomy.REACHES[options.actions]
         self._gate = Gate(self.spec.action_space)
-        self._limits = Limits(anatomy.LOWER, anatomy.UPPER, 1 / INNER_HZ, velocity=anatomy.SPEED, window=anatomy.WINDOW)
+        self._limits = Limits(anatomy.LOWER, anatomy.UPPER, 1 / inner_hz, velocity=anatomy.SPEED, window=anatomy.WINDOW)
         self._filter = LowPass(options.filter_hz, control_hz)
-        self._estimator = VelocityEstimator()
+        self._estimator = VelocityEstimator(options.contact_force)
+        self._estimate_every = round(ESTIMATE_EVERY * inner_hz)
         self._interlock = Interlock()
         self._commands, self._states = (Watchdog(self.spec.command_ttl, self.spec.damp_after) for _ in range(2))
-        self._line_ticks = round(INNER_HZ / control_hz)
+        self._line_ticks = round(inner_hz / control_hz)
         self._connected = self._hold_wanted = False
-        self._ticks, self._speed, self._clip = 0, 0.0, Clip.NONE
+        self._ticks = self._sequence = 0
+        self._speed, self._clip = 0.0, Clip.NONE
 
     def connect(self, timeout: float = 10.0) -> None:
         """Opens the link and comes up disarmed. A latched fault stays latched."""
         if self._connected:
             return
         if self.link is None:
-            self.link = self._make_link()
+            self.link = make_link(self.options, self.spec.control_hz, self._seed)
         if self._speed:
             self.link.keep_pace()
         self._interlock.stop(Stop.DAMP)
@@ -118,10 +123,10 @@ class A1Driver(Driver):
             "setpoint": self._limits.setpoint, "filter_ahead": self._filter.ahead(self._limits.setpoint).ravel(),
             "tilt": np.array([roll, pitch]), "tilt_rates": state.gyro[:2], "up": vertical,
             "angular_velocity": state.gyro, "acceleration": state.acceleration,
-            "foot_contacts": state.foot_force > CONTACT, "base_velocity": self._estimator.velocity,
+            "foot_contacts": state.foot_force > self.options.contact_force, "base_velocity": self._estimator.velocity,
         }
         values = {name: np.asarray(value, np.float32) for name, value in values.items()}
-        return Signals(values | self.link.extras(), state.time, self._ticks)
+        return Signals(values | self.link.extras(), state.time, self._sequence)
 
     def command(self, action: np.ndarray) -> Applied:
         """A joint position per motor, [12] in [-1, 1] over what actions reach; filtered, it is there after one period.
@@ -141,7 +146,7 @@ class A1Driver(Driver):
         return _with(applied, met)
 
     def tick(self) -> None:
-        """One millisecond: choose the setpoint, exchange it for a state."""
+        """One inner period: choose the setpoint, exchange it for a state."""
         self._require_connection()
         if self._interlock.mode != Mode.ARMED:
             return self._advance(self._damping())
@@ -158,8 +163,11 @@ class A1Driver(Driver):
         self._advance(self._following(self._next_on_line()))
 
     def arm(self) -> None:
-        """The motors take the measured pose; raises StaleState where it is older than 0.1 s."""
+        """The motors take the measured pose. Raises StaleState where that is older than 0.1 s, CommandRejected where
+        nobody holds the deadman's button."""
         self._require_connection()
+        if not self._state.held:
+            raise CommandRejected("unitree_a1: hold R1 of the remote while it is to move (deadman: remote)")
         if self._link_age() > STALE:
             raise StaleState(f"the newest state is {self._link_age():.2f} s old; is the robot on?")
         self._follow_pose()
@@ -169,9 +177,11 @@ class A1Driver(Driver):
         self._interlock.arm()
 
     def stop(self, level: Stop) -> None:
-        """HOLD keeps the present setpoint until the next command; DAMP and ESTOP act with the next millisecond."""
+        """HOLD keeps the present setpoint until the next command; DAMP and ESTOP act at once, whoever else is dead."""
         self._hold_wanted = True
         self._interlock.stop(level)
+        if level != Stop.HOLD and (link := self.link) is not None:
+            link.halt()
 
     def clear_fault(self, token: str) -> None:
         """Ends disarmed; an empty token raises FaultLatched."""
@@ -188,27 +198,34 @@ class A1Driver(Driver):
         return np.clip(action, -1, 1).astype(np.float32)
 
     def keep_pace(self, speed: float) -> None:
-        """Renders on a thread and parks in real time."""
+        """Renders on a thread and parks in real time. Only a double in this process has another speed than 1."""
+        if speed != 1 and self.options.link != "direct":
+            raise ValueError(f"speed: {speed:g}: link={self.options.link} runs in real time, at 1")
         self._speed = speed
 
     def reseed(self, seed: int) -> None:
         """Noise and random poses of the double."""
-        if self.link is None:
-            self.link = self._make_link()
-        self.link.reseed(seed)
+        self._seed = seed
+        if self.link is not None:
+            self.link.reseed(seed)
 
     def _gauges(self) -> dict[str, float]:
-        """`tilt_radians` from upright, `torque_newton_metres` of the hardest working motor, and on a double
+        """`tilt_radians` from upright, `torque_newton_metres` of the hardest working motor, `temperature_celsius` of
+        the hottest (a double's is always that of a room), what the link counts, and on a double in this process
         `velocity_error_metres_per_second`: how far the estimated base velocity is from the true one."""
         gauges = {"tilt_radians": math.acos(max(-1.0, min(1.0, float(self._up[2])))),
-                  "torque_newton_metres": float(np.abs(self._state.tau).max())}
+                  "torque_newton_metres": float(np.abs(self._state.tau).max()),
+                  "temperature_celsius": self._state.temperature}
         if (truth := self.link.truth().get("base_velocity")) is not None:
             gauges["velocity_error_metres_per_second"] = float(np.linalg.norm(self._estimator.velocity - truth))
         return gauges | self.link.gauges()
 
     def _advance(self, command: LowCommand) -> None:
+        before = self._state.time
         self._see(self.link.exchange(command))
         self._ticks += 1
+        if self._state.time != before:
+            self._sequence = self._ticks
 
     def _see(self, state: LowState) -> None:
         """Take a state in and check it; every few milliseconds also the estimates, and the checks that need no more."""
@@ -216,17 +233,21 @@ class A1Driver(Driver):
         self._states.feed(state.time)
         if np.abs(state.tau).max() > TORQUE_TRIP:
             self._interlock.trip(f"a motor passed {TORQUE_TRIP:g} N m")
+        if state.fault:
+            self._interlock.trip(state.fault)
+        elif not state.held:
+            self._interlock.stop(Stop.DAMP)
         self._felt += state.acceleration
-        if self._ticks % ESTIMATE_EVERY == 0:
-            felt, self._felt = self._felt / ESTIMATE_EVERY, np.zeros(3)
+        if self._ticks % self._estimate_every == 0:
+            felt, self._felt = self._felt / self._estimate_every, np.zeros(3)
             self._up = up(state.quaternion)
             if self._is_finite(state, felt):
-                self._estimator.update(ESTIMATE_EVERY / INNER_HZ, state.q, state.dq, self._up, state.gyro, felt,
-                                       state.foot_force)
+                self._estimator.update(self._estimate_every / self.spec.inner_hz, state.q, state.dq, self._up,
+                                       state.gyro, felt, state.foot_force)
 
     def _is_finite(self, state: LowState, felt: np.ndarray) -> bool:
         """Anything else is a fault, and an estimate made of it would never be finite again."""
-        finite = math.isfinite(sum(float(value.sum()) for value in (*state[1:], felt)))
+        finite = math.isfinite(sum(float(value.sum()) for value in (*state[1:8], felt)))
         if not finite:
             self._interlock.trip("the robot's state is not finite; check its sensors")
         return finite
@@ -283,17 +304,17 @@ class A1Driver(Driver):
 
     def _park(self) -> None:
         """Does nothing where it is not safe to fold the legs."""
-        self._draw_line(anatomy.FOLDED, ticks=round(FOLD_SECONDS * INNER_HZ))
+        self._draw_line(anatomy.FOLDED, ticks=round(FOLD_SECONDS * self.spec.inner_hz))
         self._advance_for(FOLD_SECONDS, lambda: self._following(self._next_on_line()), self._can_park)
 
     def _advance_for(self, seconds: float, choose: Callable[[], LowCommand], safe: Callable[[], bool]) -> None:
         """Advance at the owner's pace, as long as it is safe."""
-        start = time.monotonic()
-        for tick in range(round(seconds * INNER_HZ)):
+        start, hz = time.monotonic(), self.spec.inner_hz
+        for tick in range(round(seconds * hz)):
             if not safe():
                 return
             self._advance(choose())
-            ahead = tick / INNER_HZ / self._speed - (time.monotonic() - start) if self._speed else 0.0
+            ahead = tick / hz / self._speed - (time.monotonic() - start) if self._speed else 0.0
             if ahead > 0.002:
                 time.sleep(ahead)
 
@@ -308,15 +329,7 @@ class A1Driver(Driver):
 _LIMP = np.zeros(12)
 
 
-def _double(options: A1Options, control_hz: float, seed: int) -> A1Link:
-    from robots.unitree_a1.double import A1Double  # mujoco only where there is no robot
-
-    return A1Double(options.pose, options.noise, options.latency, options.payload, options.friction,
-                    control_hz if options.camera == "chase" else 0.0, seed, turn_every=options.turn_every,
-                    push_every=options.push_every, force=options.push, lift_after=options.lift_after)
-
-
-def _spec(options: A1Options, control_hz: float, of_double: bool) -> RobotSpec:
+def _spec(options: A1Options, control_hz: float) -> RobotSpec:
     if not 1 <= control_hz <= 200:
         raise ValueError(f"control_hz: {control_hz:g}: allowed is 1 to 200")
     signals: dict[str, spaces.Space] = {name: spaces.Box(-np.inf, np.inf, (size,), np.float32)
@@ -326,11 +339,12 @@ def _spec(options: A1Options, control_hz: float, of_double: bool) -> RobotSpec:
         signals["image"] = spaces.Box(0, 255, (64, 64, 3), np.uint8)
         signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
         units |= {"image": "", "depth": "0.02 m"}
-    if of_double:
+    if options.link == "direct":
         signals["disturbances"], units["disturbances"] = spaces.Box(0, np.inf, (3,), np.float32), ""
     action = spaces.Box(-1.0, 1.0, (12,), np.float32)
     ttl = max(0.2, 2.5 / control_hz)
-    return RobotSpec("unitree_a1", spaces.Dict(signals), units, action, control_hz, INNER_HZ, ttl, max(1.0, 2 * ttl))
+    return RobotSpec("unitree_a1", spaces.Dict(signals), units, action, control_hz, INNER_HZ[options.link], ttl,
+                     max(1.0, 2 * ttl))
 
 
 def _with(applied: Applied, clip: Clip) -> Applied:

@@ -14,7 +14,7 @@ import numpy as np
 from robots.unitree_a1.anatomy import feet
 
 GRAVITY = 9.81
-CONTACT = 20.0  # N: DayDreamer's threshold on the A1's foot force
+CONTACT = 20.0  # DayDreamer's threshold on the A1's foot force
 PULL = 0.05  # s: time constant towards the odometry of the standing feet
 DECAY = 0.5  # s: without a foot on the ground the estimate goes back to rest
 
@@ -26,10 +26,10 @@ def up(quaternion: np.ndarray) -> np.ndarray:
 
 
 class VelocityEstimator:
-    """`update` every few milliseconds; `velocity` [3] m/s in the body frame."""
+    """`update` every few milliseconds; `velocity` [3] m/s in the body frame. `contact`: what a standing foot feels."""
 
-    def __init__(self) -> None:
-        self.velocity = np.zeros(3)
+    def __init__(self, contact: float = CONTACT) -> None:
+        self.velocity, self._contact = np.zeros(3), contact
 
     def reset(self) -> None:
         """Forget: at rest."""
@@ -40,7 +40,7 @@ class VelocityEstimator:
         """`seconds` since the last update, over which `acceleration` is the mean; the rest is newest."""
         v = self.velocity
         v = v + seconds * (acceleration - GRAVITY * up - _cross(gyro, v))
-        standing = foot_force > CONTACT
+        standing = foot_force > self._contact
         if standing.any():
             positions, rates = feet(q, dq)
             odometry = -(rates + _cross(gyro, positions))[standing].mean(0)

@@ -1,11 +1,13 @@
-"""The settings of an A1: those of the world around its double, and those of the robot itself."""
+"""The settings of an A1: the way to it, the world around its double, and the robot itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from robots.link import KINDS
 from robots.unitree_a1 import anatomy
 
+PORT = 8007  # where an A1 takes low-level commands
 WORLD = {"resume": True}  # the world may change around a robot that learns; what its actions mean may not
 
 
@@ -13,6 +15,10 @@ WORLD = {"resume": True}  # the world may change around a robot that learns; wha
 class A1Options:
     """What the double's world is like: `pose` it starts in; `noise`, `latency`, `payload`, `friction`, `turn_every`,
     `push_every`, `push` [N] and `lift_after` as in the double. A run that is resumed may find these changed.
+
+    The way to it, which may change too: `link`, see robots/link.py; `address` of the hardware, HOST or HOST:PORT;
+    `deadman`: off, or remote, with which it moves only while R1 of its remote is held; `contact_force`: what a standing
+    foot feels at least, in newton of a double or counts of the robot's sensors.
 
     What the robot is: `camera`: off or chase (signals `image` and `depth`, 64x64, from behind the robot); `filter_hz`:
     cutoff of the filter, 0: none; `actions`: the whole range of the joints, or nominal, a smaller one around standing.
@@ -27,6 +33,10 @@ class A1Options:
     push_every: float = field(default=0.0, metadata=WORLD)
     push: float = field(default=100.0, metadata=WORLD)
     lift_after: float = field(default=0.0, metadata=WORLD)
+    link: str = field(default="direct", metadata=WORLD)
+    address: str = field(default="", metadata=WORLD)
+    deadman: str = field(default="off", metadata=WORLD)
+    contact_force: float = field(default=20.0, metadata=WORLD)  # DayDreamer's threshold
     camera: str = "off"
     filter_hz: float = 1.5
     actions: str = "range"
@@ -35,7 +45,14 @@ class A1Options:
         poses, reaches = ("back", "belly", "stand", "side", "random"), tuple(anatomy.REACHES)
         for name, good, allowed in (
             ("pose", self.pose in poses, ", ".join(poses)),
-            ("camera", self.camera in ("off", "chase"), "off, chase"),
+            ("link", self.link in KINDS, ", ".join(KINDS)),
+            ("address", self.link != "hardware" or _is_address(self.address),
+             "with link=hardware HOST or HOST:PORT, as 192.168.123.10"),
+            ("deadman", self.deadman in ("off", "remote") and (self.link, self.deadman) != ("direct", "remote"),
+             "off, or remote where link is not direct"),
+            ("contact_force", 0 < self.contact_force <= 1000, "above 0, to 1000"),
+            ("camera", self.camera == "off" or (self.camera, self.link) == ("chase", "direct"),
+             "off, or chase where link=direct"),
             ("noise", 0 <= self.noise <= 100, "0 to 100"),
             ("latency", 0 <= self.latency <= 0.1, "0 to 0.1 s"),
             ("payload", 0 <= self.payload <= 10, "0 to 10 kg"),
@@ -49,3 +66,14 @@ class A1Options:
         ):
             if not good:
                 raise ValueError(f"{name}: {getattr(self, name)!r}: allowed is {allowed}")
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Host and port of the hardware."""
+        host, _, port = self.address.partition(":")
+        return host, int(port or PORT)
+
+
+def _is_address(address: str) -> bool:
+    host, colon, port = address.partition(":")
+    return bool(host.strip()) and (not colon or port.isdecimal() and 0 < int(port) < 65536)

@@ -3,7 +3,6 @@ import pytest
 
 from robots.driver import Clip, FaultLatched, Mode, NotConnected, StaleState, Stop
 from robots.unitree_a1 import anatomy
-from robots.unitree_a1.double import A1Double
 from robots.unitree_a1.driver import A1Driver, A1Options
 from robots.unitree_a1.filter import LowPass
 
@@ -262,10 +261,25 @@ def test_a_robot_on_its_back_is_not_folded():
 @pytest.mark.parametrize("options", [
     {"pose": "handstand"}, {"camera": "front"}, {"noise": -1.0}, {"latency": 1.0}, {"filter_hz": -1.0},
     {"payload": 50.0}, {"turn_every": 0.5}, {"push_every": -1.0}, {"push": 2000.0}, {"lift_after": 0.01},
-    {"actions": "all"}])
+    {"actions": "all"}, {"link": "radio"}, {"deadman": "foot"}, {"deadman": "remote"}, {"contact_force": 0.0}])
 def test_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         A1Options(**options)
+
+
+@pytest.mark.parametrize("address", ["", " ", "192.168.123.10:", "192.168.123.10:port", ":8007", "a1:70000"])
+def test_hardware_needs_an_address(address):
+    with pytest.raises(ValueError, match="address.*192.168.123.10"):
+        A1Options(link="hardware", address=address)
+
+
+def test_over_the_network_the_inner_loop_runs_at_half_the_rate_and_nobody_renders():
+    assert A1Driver().spec.inner_hz == 1000
+    assert A1Driver(A1Options(link="protocol")).spec.inner_hz == 500
+    with pytest.raises(ValueError, match="camera"):
+        A1Options(link="protocol", camera="chase")
+    with pytest.raises(ValueError, match="real time"):
+        A1Driver(A1Options(link="protocol")).keep_pace(2.0)
 
 
 def test_the_camera_shows_the_robot_and_how_far_it_is():
@@ -339,8 +353,8 @@ def test_being_turned_in_the_middle_of_a_motion_is_no_fault_and_is_counted():
 
 
 def test_a_robot_that_is_no_double_is_not_disturbed_by_anybody():
-    driver = A1Driver(link=lambda: A1Double("stand"))
-    assert "disturbances" not in driver.spec.signals.spaces
+    for options in ({"link": "protocol"}, {"link": "hardware", "address": "192.168.123.10"}):
+        assert "disturbances" not in A1Driver(A1Options(**options)).spec.signals.spaces
     assert "disturbances" in A1Driver().spec.signals.spaces
 
 

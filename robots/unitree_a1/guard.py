@@ -1,0 +1,45 @@
+"""Damps an A1 whose owner fell silent: a process of its own, because the robot goes on with the last command it got.
+
+    python guard.py SOCKET HOST PORT DATAGRAM
+
+`UdpLink` starts it with its socket and one datagram, in hexadecimal, that damps the robot, and writes a byte to its
+standard input every few commands. After SILENCE seconds without one the guard sends the datagram, again and again,
+until the next byte; if the input ends, because the owner was killed, for another LAST seconds. The byte `q` is a
+farewell. It imports nothing but the standard library, so that it is ready at once and small.
+"""
+
+import os
+import select
+import socket
+import sys
+import time
+
+SILENCE = 0.2  # s; a busy computer must not let a standing robot sink
+EVERY = 0.01  # s
+LAST = 3.0  # s
+FAREWELL = b"q"
+
+
+def main(descriptor: str, host: str, port: str, datagram: str) -> None:
+    """Until the owner says farewell, or is gone and the robot was told for long enough."""
+    sender, packet = socket.socket(fileno=int(descriptor)), bytes.fromhex(datagram)
+    wait, ends = SILENCE, None
+    while ends is None or time.monotonic() < ends:
+        heard = select.select([0], [], [], wait)[0] if ends is None else time.sleep(EVERY)
+        word = os.read(0, 4096) if heard else None
+        if word is not None and FAREWELL in word:
+            return
+        if word:
+            wait = SILENCE
+            continue
+        if word == b"":
+            ends = time.monotonic() + LAST
+        wait = EVERY
+        try:
+            sender.sendto(packet, (host, int(port)))
+        except OSError:
+            pass  # the network may come back
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
