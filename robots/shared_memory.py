@@ -40,7 +40,7 @@ class Mailbox:
     def __init__(self, memory: memoryview, size: int) -> None:
         half = self.room(size) // 2
         self._size, self._slots = size, (memory[:half], memory[half : 2 * half])
-        self._number = max(_HEAD.unpack_from(slot)[0] for slot in self._slots)
+        self._number = self.number
 
     @staticmethod
     def room(size: int) -> int:
@@ -56,6 +56,11 @@ class Mailbox:
         _HEAD.pack_into(slot, 0, 0, 0, 0)
         slot[_HEAD.size : _HEAD.size + len(message)] = message
         _HEAD.pack_into(slot, 0, self._number, len(message), _checksum(self._number, message))
+
+    @property
+    def number(self) -> int:
+        """That of the newest message, which may still be found torn; 0 before the first."""
+        return max(_HEAD.unpack_from(slot)[0] for slot in self._slots)
 
     def read(self) -> tuple[int, bytes] | None:
         """The number and bytes of the newest message; None before the first. Raises BlockingIOError where each attempt
