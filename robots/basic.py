@@ -12,7 +12,7 @@ from abc import abstractmethod
 
 import numpy as np
 
-from robots.driver import Applied, Clip, Driver, Health, LinkLost, Mode, NotConnected, RobotSpec, Signals, Stop
+from robots.driver import Applied, Clip, Driver, Health, Mode, NotConnected, RobotError, RobotSpec, Signals, Stop
 from robots.safety import Gate, Interlock, Trust, Watchdog
 
 
@@ -52,12 +52,14 @@ class BasicDriver(Driver):
         """Rest, then close."""
         if self._connected:
             self.stop(Stop.DAMP)
-            try:
-                self.drive(None)
-                self.close()
-            except LinkLost:
-                self._interlock.trip("the link was lost before the robot rested")
             self._connected = False
+            try:
+                try:
+                    self.drive(None)
+                finally:
+                    self.close()
+            except RobotError as error:
+                self._interlock.trip(f"nobody knows whether the robot rests: {error}")
 
     def read(self) -> Signals:
         """See Driver."""

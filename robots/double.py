@@ -41,21 +41,24 @@ class Delay:
 
 
 class Camera:
-    """RGB uint8 [64, 64, 3] and depth uint8 [64, 64, 1] (counts of 0.02 m, 255 and beyond: far) of a named camera.
+    """RGB uint8 [64, 64, 3] and depth uint8 [64, 64, 1] (counts of 0.02 m, 255 and beyond: far) of a named camera, or
+    pictures of another `shape`, and without `depth`.
 
     It renders a copy of the state, on the caller's thread or, after `keep_pace`, on its own, so that the physics never
     waits for it. An OpenGL context belongs to the thread that made it: do not mix.
     """
 
-    def __init__(self, model: mujoco.MjModel, name: str, hz: float) -> None:
-        self._model, self._name, self._period = model, name, 1 / hz
+    def __init__(self, model: mujoco.MjModel, name: str, hz: float, shape: tuple[int, int] = FRAME,
+                 depth: bool = True) -> None:
+        self._model, self._name, self._period, self._shape, self._depth = model, name, 1 / hz, shape, depth
         self._data = mujoco.MjData(model)
         self._eye: Eye | None = None
         self._thread: threading.Thread | None = None
         self._wanted = threading.Event()
         self._closed = False
         self._pose: np.ndarray | None = None
-        self._frame: dict[str, np.ndarray] | None = None
+        channels = {"image": 3} | ({"depth": 1} if depth else {})
+        self._frame = {name: np.zeros((*shape, count), np.uint8) for name, count in channels.items()}
 
     def keep_pace(self) -> None:
         """From now on frames are rendered on a thread of their own, at most `hz` of them a second."""
@@ -63,12 +66,13 @@ class Camera:
         self._thread.start()
 
     def frame(self, qpos: np.ndarray) -> dict[str, np.ndarray]:
-        """`image` and `depth` of this state; with a thread the newest finished ones, while these are asked for."""
+        """`image` and `depth` of this state; with a thread the newest finished ones (black before the first), while these
+        are asked for."""
         if self._thread is None:
             return self._render(qpos)
         self._pose = np.array(qpos)
         self._wanted.set()
-        return self._frame or {"image": np.zeros((*FRAME, 3), np.uint8), "depth": np.zeros((*FRAME, 1), np.uint8)}
+        return self._frame
 
     def close(self) -> None:
         """Release the context on the thread that made it."""
@@ -93,12 +97,14 @@ class Camera:
 
     def _render(self, qpos: np.ndarray) -> dict[str, np.ndarray]:
         if self._eye is None:
-            self._eye = Eye(self._model, *FRAME)
+            self._eye = Eye(self._model, *self._shape)
         self._data.qpos[:] = qpos
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         self._eye.look(self._data, self._name)
+        if not self._depth:
+            return {"image": self._eye.rgb()}
         depth = np.clip(self._eye.depth() / DEPTH_UNIT, 0, 255).astype(np.uint8)[..., None]
         return {"image": self._eye.rgb(), "depth": depth}
 
