@@ -86,8 +86,9 @@ def serve(said: Mapping[str, Any], order: Callable[[dict[str, Any]], None], tick
     while not ended.is_set():
         while waiting:
             order(waiting.pop(0))
-        due = max(due, time.monotonic() - 0.02)
-        while due <= time.monotonic():
+        due = max(due, (now := time.monotonic()) - 0.02)
+        if due <= now:
             tick()
             due += 1 / hz
-        time.sleep(max(0.0, min(due - time.monotonic(), 0.01)))
+        else:
+            time.sleep(min(due - now, 0.01))
