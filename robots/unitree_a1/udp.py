@@ -73,7 +73,7 @@ class UdpLink(A1Link):
         else:
             self._robot = (_resolved(self._robot[0]), self._robot[1])
         self._ticks, self._start, self._refused, self._why = TickCount(), SoftStart(), 0, "nothing"
-        self._due = self._sent = 0
+        self._due = self._sent = time.monotonic_ns()
         self._newest: LowState | None = None
         try:
             self._socket = _bound(self._local_port)

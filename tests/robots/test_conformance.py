@@ -1,6 +1,7 @@
-"""One contract, every driver: the A1's double, gymnasium environments, a minimal robot, and some of them behind a body.
+"""One contract, every driver: doubles, gymnasium environments, a minimal robot; some of them behind a body, or behind
+their vendor's protocol.
 
-What happens in virtual time here happens in real time behind a body; `Bench` hides the difference.
+What happens in virtual time here happens in real time behind a body or a protocol; `Bench` hides the difference.
 """
 
 import itertools
@@ -24,6 +25,9 @@ ROBOTS = {
     "pendulum": ("gym", {"id": "Pendulum-v1"}),
     "own": ("own_robot:Cart", {}),
 }
+PROTOCOLS = {
+    "a1": ("unitree_a1", {"pose": "belly", "link": "protocol"}),
+}
 numbers = itertools.count()
 
 
@@ -31,9 +35,10 @@ class Bench:
     """A robot and the means to let its time pass."""
 
     def __init__(self, kind):
-        driver, options = ROBOTS[kind.removeprefix("body-")]
-        self.real_time = kind.startswith("body-")
-        if self.real_time:
+        way, _, name = kind.rpartition("-")
+        driver, options = (PROTOCOLS if way == "protocol" else ROBOTS)[name]
+        self.real_time = bool(way)
+        if way == "body":
             self.driver = Body(f"conformance-{os.getpid()}-{next(numbers)}", driver, options)
         else:
             self.driver = make_driver(driver, options)
@@ -207,3 +212,23 @@ def test_a_command_expires(armed):
         assert armed.driver.read().sequence == shown  # an environment stands still by itself
     else:
         armed.mode_is(Mode.DISARMED)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_contract_holds_behind_the_vendors_protocol(name):
+    """In one connection, because these doubles take a while to start and run in real time."""
+    bench = Bench(f"protocol-{name}")
+    bench.driver.connect(30)
+    try:
+        for sentence in (test_readings_fit_the_spec_and_grow, test_what_is_applied_is_in_the_action_space,
+                         test_an_action_of_another_shape_is_rejected_and_changes_nothing,
+                         test_a_stop_from_another_thread_takes_effect,
+                         test_an_emergency_stop_is_latched_until_an_operator_clears_it,
+                         test_hold_stays_armed_for_as_long_as_it_is_said_again, test_a_command_expires,
+                         test_after_a_reconnect_it_is_disarmed):
+            bench.wait(lambda: bench.driver.health().link_age < 0.05)
+            bench.driver.arm()
+            sentence(bench)
+    finally:
+        bench.driver.stop(Stop.DAMP)
+        bench.driver.disconnect()
