@@ -66,8 +66,8 @@ class Camera:
         self._thread.start()
 
     def frame(self, qpos: np.ndarray) -> dict[str, np.ndarray]:
-        """`image` and `depth` of this state; with a thread the newest finished ones (black before the first), while these
-        are asked for."""
+        """`image` and `depth` of this state; with a thread the newest finished ones (at first black), while these are
+        asked for."""
         if self._thread is None:
             return self._render(qpos)
         self._pose = np.array(qpos)

@@ -24,7 +24,7 @@ SPEED = 2.2  # of the shell under an unloaded wheel at full power, m/s
 PULL = 0.325  # of both wheels together, N per m/s that they are slower than their power asks for
 SCRUB, SWAY = 2.9e-4, 4e-4  # N m s, what turning and swaying inside the shell loses
 FULL = 255
-CAMERA_HZ, PIXELS = 10.0, 128
+PIXELS = 128
 
 
 class Arena:
@@ -73,17 +73,19 @@ class Arena:
         """Whether there is a ball to be seen: a fault to play."""
         self.model.geom("shell").rgba[3] = float(visible)
 
-    def camera(self) -> Camera:
+    def camera(self, hz: float) -> Camera:
         """The overhead camera: square pictures, in which the arena's corners are a tenth from the edges."""
-        return Camera(self.model, "overhead", CAMERA_HZ, (PIXELS, PIXELS), depth=False)
+        return Camera(self.model, "overhead", hz, (PIXELS, PIXELS), depth=False)
 
 
 class SpheroDouble(Link[Powers, BallState]):
-    """The arena in this process, which advances by `1 / hz` seconds with each exchange. The ball starts anew in the
-    `start` place, random or centre, with each `open`. Powers act at once. For tests: `arena`."""
+    """The arena in this process, which advances by `1 / hz` seconds with each exchange and is looked at `camera_hz`
+    times a second. The ball starts anew in the `start` place, random or centre, with each `open`. Powers act at once.
+    For tests: `arena`."""
 
-    def __init__(self, start: str, hz: float, seed: int) -> None:
-        self._start, self._period, self._every = start, 1 / hz, max(1, round(hz / CAMERA_HZ))
+    def __init__(self, start: str, hz: float, camera_hz: float, seed: int) -> None:
+        self._start, self._period, self._camera_hz = start, 1 / hz, camera_hz
+        self._every = max(1, round(hz / camera_hz))
         self.arena = Arena()
         self._camera: Camera | None = None
         self._paced, self._ticks = False, 0
@@ -96,7 +98,7 @@ class SpheroDouble(Link[Powers, BallState]):
         else:
             self.arena.put(np.array([0.5, 0.5]), 0.0)
         self._powers, self._opened = (0, 0), self._ticks
-        self._camera = self.arena.camera()
+        self._camera = self.arena.camera(self._camera_hz)
         if self._paced:
             self._camera.keep_pace()
         self._look()

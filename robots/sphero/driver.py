@@ -24,8 +24,8 @@ from robots.sphero.options import SpheroOptions
 from robots.sphero.tasks import Navigate
 from robots.sphero.tracker import SIZE, Tracker
 
-INNER_HZ = 20.0  # at least: ticks per second
-SEEN = 0.25  # s for which a ball seen in one picture counts as where it is
+INNER_HZ, LOOK_HZ = 20.0, 4.0  # at least: ticks per second, and pictures of a double in this process
+SEEN = 0.3  # s for which a ball seen in one picture counts as where it is
 FULL = 255
 BURST, BURSTS = 1.0, 3  # s of one random power, and how many of them scatter the ball
 NEVER = 3600.0  # s since a ball was seen that never was
@@ -137,7 +137,8 @@ class SpheroDriver(BasicDriver):
             return links.protocol(self.options, self._seed)
         from robots.sphero.double import SpheroDouble  # mujoco only where there is no robot
 
-        return SpheroDouble(self.options.start, self.spec.inner_hz, self._seed)
+        camera_hz = max(LOOK_HZ, 2 * self.spec.control_hz)
+        return SpheroDouble(self.options.start, self.spec.inner_hz, camera_hz, self._seed)
 
     def _look(self, state: BallState) -> None:
         """Take a state in; look for the ball where its picture is new."""

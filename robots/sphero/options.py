@@ -51,7 +51,7 @@ class SpheroOptions:
             ("start", self.start in ("random", "centre"), "random, centre"),
             ("power", 1 <= self.power <= 255, "1 to 255"),
             ("goal", _numbers(self.goal, 2) and 0 <= min(self.goal) <= max(self.goal) <= 1, "x and y from 0 to 1"),
-            ("scatter_every", self.scatter_every == 0 or self.scatter_every >= 10, "0 (never), or at least 10 commands"),
+            ("scatter_every", self.scatter_every == 0 or self.scatter_every >= 10, "0 (never), or 10 commands or more"),
         ):
             if not good:
                 raise ValueError(f"{name}: {getattr(self, name)!r}: allowed is {allowed}")

@@ -73,7 +73,7 @@ class Pilot:
             try:
                 self._fly()
             except Exception as error:  # the SDK has no common error, and a lost toy shows in many ways
-                self.trouble = str(error) or type(error).__name__
+                self.trouble = self._cause(error)
                 log.warning("sphero: %s: %s", self._name, self.trouble)
             if self.heard > reached * 1e9:
                 wait, reached = FIRST_WAIT, self.heard * 1e-9
@@ -81,6 +81,11 @@ class Pilot:
             self._ending.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
             self.gauges["toy_reconnects"] += not self._ending.is_set()
+
+    def _cause(self, error: Exception) -> str:
+        if (radio := self._ether.radio) is not None and radio.trouble:
+            return radio.trouble
+        return "it does not answer" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
 
     def _fly(self) -> None:
         """One connection, to its end. Raises whatever broke it."""
@@ -136,10 +141,8 @@ class Pilot:
             self._send(toy, powers)
         except TimeoutError:
             self.gauges["toy_unanswered_commands"] += 1
-        if trouble := self._ether.radio.trouble:
-            raise LinkLost(trouble)
-        if (silent := (time.monotonic_ns() - self.heard) * 1e-9) > SILENCE:
-            raise LinkLost(f"no answer for {silent:.1f} s")
+        if self._ether.radio.trouble or (time.monotonic_ns() - self.heard) * 1e-9 > SILENCE:
+            raise TimeoutError
         time.sleep(max(0.0, sent + toy.toy_type.cmd_safe_interval - time.monotonic()))
         return powers == self.powers == AT_REST
 
@@ -159,7 +162,7 @@ class Pilot:
         self._news.clear()
 
     def _read_battery(self, toy: Any) -> None:
-        if time.monotonic() >= self._battery_due and self.powers == AT_REST:
+        if time.monotonic() >= self._battery_due:
             self._battery_due = time.monotonic() + BATTERY_EVERY
             with contextlib.suppress(TimeoutError):
                 old = hasattr(toy, "get_power_state")

@@ -23,12 +23,12 @@ import cv2
 import numpy as np
 
 from robots.protocol import serve
-from robots.sphero.double import CAMERA_HZ, PIXELS, Arena
+from robots.sphero.double import PIXELS, Arena
 from robots.sphero.firmware import Firmware
 from robots.sphero.loopback import HEAD, HOST, framed, opened
 from robots.sphero.packets import PIECE, V1, V2
 
-HZ = 100.0
+HZ, CAMERA_HZ = 100.0, 10.0
 LATENCY = 0.02  # s until an answer, of the order of Bluetooth's connection interval
 NAMES = {"sprk": "SK-D0B1", "bolt": "SB-D0B1", "mini": "SM-D0B1"}
 
@@ -61,7 +61,7 @@ class SpheroProcess:
         else:
             self.arena.put(np.array([0.5, 0.5]), 0.0)
         self.firmware = Firmware(V1 if model == "sprk" else V2)
-        self._camera = self.arena.camera()
+        self._camera = self.arena.camera(CAMERA_HZ)
         self._camera.keep_pace()
         self.picture = self._camera.frame(self.arena.data.qpos)["image"]
         self._air = socket.create_server((HOST, 0))

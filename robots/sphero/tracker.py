@@ -26,7 +26,7 @@ class Tracker:
         low, high = np.asarray(colour, np.float32).reshape(2, 3)
         self._ranges = [(low, high)]
         if low[0] > high[0]:
-            self._ranges = [(low, np.array([180, *high[1:]])), (np.array([0, *low[1:]]), high)]
+            self._ranges = [(low, np.float32([180, *high[1:]])), (np.float32([0, *low[1:]]), high)]
         unit = np.float32([[0, 0], [1, 0], [1, 1], [0, 1]])
         self._share = cv2.contourArea(self._corners)
         self._to_arena = cv2.getPerspectiveTransform(self._corners, unit)
@@ -43,7 +43,8 @@ class Tracker:
         if others and areas[others[0]] > RIVAL * areas[largest]:
             return None
         centre = (centres[largest + 1] + 0.5) / [width, height]
-        return np.clip(cv2.perspectiveTransform(centre.reshape(1, 1, 2), self._to_arena).ravel(), 0, 1).astype(np.float32)
+        place = cv2.perspectiveTransform(centre.reshape(1, 1, 2), self._to_arena).ravel()
+        return np.clip(place, 0, 1).astype(np.float32)
 
     def picture(self, image: np.ndarray) -> np.ndarray:
         """What the model sees: uint8 [64, 64, 3], the picture cut to the arena."""

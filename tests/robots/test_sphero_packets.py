@@ -47,9 +47,8 @@ def test_the_sdk_reads_what_a_toy_answers(sent, error, data):
 def test_a_spoiled_packet_is_dropped_and_the_next_one_is_read(sent, draw):
     version, packet, target = sent
     stream = bytes(packet.build())
-    where = draw.draw(st.integers(2, len(stream) - 2), "where")
-    spoiled = stream[:where] + bytes([stream[where] ^ draw.draw(st.sampled_from([1, 2, 4]), "bit")]) + stream[where + 1:]
-    buffer = bytearray(spoiled)
+    buffer = bytearray(stream)
+    buffer[draw.draw(st.integers(2, len(stream) - 2), "where")] ^= draw.draw(st.sampled_from([1, 2, 4]), "bit")
     first = version.requests(buffer)
     for _ in range(20):  # a spoiled length swallows what comes after it, up to 255 bytes
         buffer += stream

@@ -1,0 +1,177 @@
+"""The driver through the vendor's SDK to a double in a process of its own, in real time; faults that it plays."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from robots.driver import Clip, CommandRejected, FaultLatched, LinkLost, Mode, StaleState, Stop
+from robots.sphero.driver import SpheroDriver
+from robots.sphero.options import SpheroOptions
+
+pytest.importorskip("spherov2")
+AHEAD, BACK, REST = np.ones(2, np.float32), -np.ones(2, np.float32), np.zeros(2, np.float32)
+
+
+def connected(**options):
+    driver = SpheroDriver(SpheroOptions(**{"start": "centre", "link": "protocol"} | options))
+    driver.connect(30)
+    return driver
+
+
+@pytest.fixture(scope="module")
+def toy():
+    driver = connected()
+    yield driver
+    driver.disconnect()
+
+
+@pytest.fixture
+def driver(toy):
+    """Armed, heard and seen, whatever was played before."""
+    pumped(toy, lambda: toy.health().link_age < 0.5, 20)
+    toy.stop(Stop.DAMP)
+    toy.clear_fault("Ada")
+    toy.arm()
+    yield toy
+    toy.stop(Stop.DAMP)
+    pumped(toy, lambda: not powers(toy).any())
+
+
+def pumped(driver, until, seconds=10.0, action=None):
+    """Tick at the pace of the clock, with a command each half second, until something holds."""
+    deadline, next_command = time.monotonic() + seconds, 0.0
+    while not until():
+        assert time.monotonic() < deadline, f"it did not come about: {driver.health()}"
+        if action is not None and time.monotonic() > next_command:
+            driver.command(action)
+            next_command = time.monotonic() + 0.5
+        driver.tick()
+        time.sleep(0.02)
+
+
+def for_a_while(driver, seconds, action=None):
+    end = time.monotonic() + seconds
+    pumped(driver, lambda: time.monotonic() >= end, seconds + 10, action)
+    return driver.read().values
+
+
+def powers(driver):
+    return driver.read().values["motor_powers"]
+
+
+def test_it_is_a_driver_like_any_other(driver):
+    first = driver.read()
+    assert driver.spec.signals.contains(first.values) and not first.values["ball_lost"]
+    pumped(driver, lambda: np.allclose(powers(driver), 70 / 255), action=AHEAD)
+    assert driver.read().sequence > first.sequence and driver.read().time > first.time
+    with pytest.raises(CommandRejected):
+        driver.command(np.zeros(3))
+    assert driver.command(np.full(2, np.nan)).clip & Clip.NOT_FINITE
+    began = time.monotonic()
+    for _ in range(20):
+        driver.tick(), driver.command(REST), driver.read(), driver.health()
+    assert time.monotonic() - began < 2  # nothing waits for the air, which takes 20 ms and more for each answer
+    pumped(driver, lambda: not powers(driver).any(), action=REST)
+    driver.command(AHEAD)
+    driver.stop(Stop.ESTOP)
+    pumped(driver, lambda: driver.health().mode == Mode.FAULT and not powers(driver).any())
+    with pytest.raises(FaultLatched):
+        driver.arm()
+
+
+def test_when_commands_stop_the_motors_stop_and_when_ticks_stop_too(driver):
+    pumped(driver, lambda: powers(driver).any(), action=AHEAD)
+    pumped(driver, lambda: not powers(driver).any())
+    driver.arm()
+    pumped(driver, lambda: powers(driver).any(), action=BACK)
+    deadline = time.monotonic() + 5
+    while driver.link.exchange.__self__._pilot.powers != (0, 0):  # nobody ticks: the link's own time to live
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_fifth_of_the_packets_lost_and_a_stall_of_200_ms_only_slow_it_down(driver):
+    driver.link.double.order("loss", seconds=2.0, share=0.2)
+    for action in (AHEAD, BACK, AHEAD):
+        pumped(driver, lambda action=action: np.allclose(powers(driver), 70 / 255 * action), action=action)
+    driver.link.double.order("stall", seconds=0.2)
+    pumped(driver, lambda: np.allclose(powers(driver), -70 / 255), action=BACK)
+    assert driver.health().mode == Mode.ARMED and not driver.health().fault
+
+
+@pytest.mark.parametrize("fault", ["drop", "corrupt"])
+def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, fault):
+    """Long enough for commands to be refused, too short for a disarmed robot: a pause, in which a run collects
+    nothing."""
+    pumped(driver, lambda: powers(driver).any(), action=AHEAD)
+    before = driver.health().gauges["toy_reconnects"]
+    driver.link.double.order(fault, seconds=1.5)
+    pumped(driver, lambda: driver.health().link_age > driver.spec.command_ttl, action=AHEAD)
+    assert driver.command(AHEAD).clip & (Clip.STALE | Clip.DISARMED)
+    assert driver.spec.signals.contains(driver.read().values) and not driver.read().values["ball_lost"]
+    pumped(driver, lambda: driver.health().link_age < 0.5, 20)
+    assert driver.health().gauges["toy_reconnects"] > before
+    driver.arm()
+    pumped(driver, lambda: np.allclose(powers(driver), -70 / 255), action=BACK)
+
+
+def test_a_hidden_ball_and_a_frozen_camera_disarm_it(driver):
+    driver.link.double.order("hide", seconds=4.0)
+    pumped(driver, lambda: driver.read().values["ball_lost"], action=AHEAD)
+    assert (driver.read().values["ball_position"] == -1).all()
+    pumped(driver, lambda: driver.health().mode == Mode.DISARMED, action=AHEAD)
+    with pytest.raises(StaleState, match="put it into the arena"):
+        driver.arm()
+    pumped(driver, lambda: not driver.read().values["ball_lost"])
+    driver.arm()
+    driver.link.double.order("freeze", seconds=3.0)
+    pumped(driver, lambda: driver.health().mode == Mode.DISARMED, action=AHEAD)
+    pumped(driver, lambda: driver.health().link_age < 0.5, 20)
+    assert driver.health().gauges["camera_restarts"] >= 1
+
+
+def test_the_same_powers_move_the_ball_as_far_as_in_the_direct_double():
+    """Within 0.1 arena units (8 cm) after one second ahead and a rest: commands are up to 0.1 s later on their way."""
+    direct = SpheroDriver(SpheroOptions(start="centre"))
+    direct.connect()
+    direct.arm()
+    for action in (AHEAD, AHEAD, REST, REST, REST):
+        direct.command(action)
+        for _ in range(10):
+            direct.tick()
+    wanted = direct.read().values["ball_position"]
+    direct.disconnect()
+    for attempt in range(3):  # a busy machine's clock is not the ball's
+        driver = connected()
+        driver.arm()
+        for_a_while(driver, 1.0, AHEAD)
+        came = for_a_while(driver, 1.5, REST)["ball_position"]
+        driver.disconnect()
+        if np.abs(came - wanted).max() < 0.1:
+            break
+    assert np.abs(came - wanted).max() < 0.1, (came, wanted)
+    assert wanted[0] > 0.7
+
+
+def test_a_killed_double_is_lost_without_holding_anybody_up(monkeypatch):
+    monkeypatch.setattr("robots.sphero.pilot.GIVE_UP", 1.0)
+    driver = connected()
+    driver.arm()
+    for_a_while(driver, 0.3, AHEAD)
+    os.kill(driver.link.double.pid, signal.SIGKILL)
+    with pytest.raises(LinkLost):
+        for_a_while(driver, 15.0, AHEAD)
+    began = time.monotonic()
+    driver.disconnect()
+    assert time.monotonic() - began < 8
+    with pytest.raises(FaultLatched, match="rests"):
+        driver.connect(30)
+        driver.arm()
+    driver.clear_fault("Ada")
+    pumped(driver, lambda: driver.health().link_age < 0.5)
+    driver.arm()
+    pumped(driver, lambda: powers(driver).any(), action=AHEAD)
+    driver.disconnect()
