@@ -26,6 +26,7 @@ from robots import driver as contract
 from robots.body_layout import (
     BODY_PID,
     BODY_TIME,
+    BUSY,
     CLIP,
     CONTROL_TIME,
     MODE,
@@ -144,16 +145,32 @@ class Body(Driver):
         return Signals(values, captured, sequence)
 
     def command(self, action: np.ndarray) -> Applied:
-        """As the driver's own; the mask holds what its limits met up to now. What is not finite is not sent at all."""
+        """As the driver's own; the mask holds what its limits met up to now. What is not finite is not sent at all.
+
+        While the robot moves by itself, this waits for the body to say what it applied instead.
+        """
         region = self._living()
         applied = self._gate.admit(action)
         if region.words[MODE] != Mode.ARMED:
             return Applied(applied.action, applied.clip | Clip.DISARMED)
         if not applied.clip & Clip.NOT_FINITE or self._commanded:
-            data = self._layout.action.pack({"action": applied.action})
-            region.boxes["command"].write(stamp(time.monotonic_ns(), 0, data))
+            sent, data = time.monotonic_ns(), self._layout.action.pack({"action": applied.action})
+            region.boxes["command"].write(stamp(sent, 0, data))
             self._commanded = True
+            if region.words[BUSY]:
+                return self._answered(sent) or Applied(applied.action, applied.clip | Clip.BUSY)
         return Applied(applied.action, applied.clip | Clip(int(region.words[CLIP])))
+
+    def _answered(self, sent: int) -> Applied | None:
+        """What the body made of the command of this time; None where it does not say so within a control period."""
+        deadline, box = time.monotonic() + 1 / self.spec.control_hz, self._region.boxes["applied"]
+        while time.monotonic() < deadline:
+            if (message := box.read()) is not None:
+                time_sent, clip, data = unstamp(message[1])
+                if time_sent == sent:
+                    return Applied(self._layout.action.unpack(data)["action"], Clip(clip))
+            time.sleep(POLL / 4)
+        return None
 
     def tick(self) -> None:
         """The body ticks itself."""
@@ -190,7 +207,8 @@ class Body(Driver):
         if self._lost():
             fields |= {"mode": Mode.DISARMED, "fault": "the body process does not answer"}
         return Health(Mode(fields["mode"]), fields["fault"], max(age, fields["link_age"]), fields["ticks"],
-                      fields["overruns"], fields["gauges"], tuple(fields["warnings"]))
+                      fields["overruns"], fields["gauges"], tuple(fields["warnings"]),
+                      bool(self._region.words[BUSY]))
 
     def standing(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """As the driver's own."""

@@ -18,8 +18,8 @@ import numpy as np
 from robots.driver import RobotSpec
 from robots.shared_memory import Packing, Region, folder
 
-# Words. The body writes the first five, the control process the others; the stop of level n stands at STOPS + n.
-READY, BODY_PID, BODY_TIME, MODE, CLIP = range(5)
+# Words. The body writes the first six, the control process the others; the stop of level n stands at STOPS + n.
+READY, BODY_PID, BODY_TIME, MODE, CLIP, BUSY = range(6)
 CONTROL_TIME, STOPS = 8, 8
 
 _STAMP = struct.Struct("<qq")
@@ -85,7 +85,8 @@ class Layout:
         self.vectors = Packing({name: field for name, field in fields.items() if len(field[1]) < 3})
         self.images = Packing({name: field for name, field in fields.items() if len(field[1]) >= 3})
         self.action = Packing({"action": (np.dtype(spec.action_space.dtype), spec.action_space.shape)})
-        self._sizes = {"order": _TEXT, "answer": _TEXT, "health": _TEXT, "command": _STAMP.size + self.action.size,
+        command = _STAMP.size + self.action.size
+        self._sizes = {"order": _TEXT, "answer": _TEXT, "health": _TEXT, "command": command, "applied": command,
                        "vectors": _STAMP.size + self.vectors.size, "images": self.images.size}
 
     def digest(self, settings: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from typing import Any
 from robots.body_layout import (
     BODY_PID,
     BODY_TIME,
+    BUSY,
     CLIP,
     CONTROL_TIME,
     MODE,
@@ -163,9 +164,12 @@ class BodyProcess:
         if fresh and sent >= max(self._ordered, *self._stopped):
             applied = self._driver.command(self._layout.action.unpack(data)["action"])
             self._region.words[CLIP] = int(applied.clip)
+            self._region.boxes["applied"].write(
+                stamp(sent, int(applied.clip), self._layout.action.pack({"action": applied.action})))
 
     def _publish(self) -> None:
         now, health = time.monotonic(), self._driver.health()
+        self._region.words[BUSY] = health.busy
         last = self._last_report
         if last is None or (health.mode, health.fault) != (last.mode, last.fault) or now - self._reported >= REPORT:
             self._report(health)

@@ -58,7 +58,7 @@ class Clip(enum.IntFlag):
     EMPTY = 256  # the limits contradict one another: held
     DISARMED = 512
     STALE = 1024
-    BUSY = 2048  # a motion of the robot's own is under way: noop was applied
+    BUSY = 2048  # a motion of the robot's own is under way: what that is was applied
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Limits:
         if not (np.isfinite(target).all() and np.isfinite(measured).all()):
             self._moved = np.zeros_like(before)
             return before, Clip.NOT_FINITE
-        clip = self._reasons(target, measured)
+        clip = Clip.NONE if (setpoint == target).all() else self._reasons(target, measured)
         if (low > high).any():
             clip |= Clip.EMPTY
             setpoint = np.minimum(np.maximum(before, measured - self._window), measured + self._window)

@@ -21,7 +21,7 @@ from robots.double import Camera, Delay
 
 SPEED = 3.14  # rad/s, the limit of both vendors' joints
 COLLISION = 0.4  # of a joint's effort, met and not explained, is a collision
-FINGERS = 0.1  # m/s that the opening changes
+FINGERS = 0.15  # m/s that the opening changes
 HELD, STILL = 0.03, 0.005  # of the opening: short of what was wanted; m/s of a finger that has stopped
 HOLDING_AFTER = 0.1  # s
 # Standard deviations at noise 1: joint encoders behind a gear, and torques that are estimated from currents.
@@ -33,6 +33,7 @@ class Surroundings:
     """What a double's world is like; see `ArmOptions`. `camera_hz`: at most so many pictures a second, 0: none."""
 
     objects: int = 3
+    bins: bool = True
     noise: float = 0.0
     latency: float = 0.0
     return_after: float = 5.0
@@ -41,8 +42,8 @@ class Surroundings:
     @classmethod
     def of(cls, options: ArmOptions, control_hz: float) -> Surroundings:
         """Those that the options ask for."""
-        return cls(options.objects, options.noise, options.latency, options.return_after,
-                   control_hz if options.camera == "front" else 0.0)
+        return cls(options.objects if options.bins else 0, options.bins, options.noise, options.latency,
+                   options.return_after, control_hz if options.camera == "front" else 0.0)
 
 
 class ArmDouble(ArmLink):
@@ -52,7 +53,7 @@ class ArmDouble(ArmLink):
     def __init__(self, anatomy: Anatomy, hz: float, surroundings: Surroundings = Surroundings(), seed: int = 0) -> None:
         self.anatomy, self._hz, self._world = anatomy, hz, surroundings
         self.reseed(seed)
-        self.model = scene(anatomy, surroundings.objects, 1 / hz)
+        self.model = scene(anatomy, surroundings.objects, surroundings.bins, 1 / hz)
         self.data = data = mujoco.MjData(self.model)
         self._steps = round(1 / hz / self.model.opt.timestep)
         joints = anatomy.chain.joints
@@ -96,7 +97,7 @@ class ArmDouble(ArmLink):
         if command is None or self._trouble:
             self._braked = goal = self._q.copy() if self._braked is None else self._braked
         else:
-            self._braked, goal = None, command.q
+            self._braked, goal = None, command.q + LAG * command.dq
             self._grip = self._grip if command.gripper is None else command.gripper
         np.minimum(np.maximum(goal, self._q - self._window), self._q + self._window, out=self._wanted)
         half, most = self._grip * STROKE / 2, FINGERS / 2 / self._hz
@@ -145,7 +146,8 @@ class ArmDouble(ArmLink):
         over = np.abs(self._met) > self._most
         if over.any() and not self._trouble:
             joint = int(over.argmax())
-            self.protective_stop(f"joint {joint + 1} met {abs(self._met[joint]):.0f} N m that its load does not explain")
+            torque = abs(self._met[joint])
+            self.protective_stop(f"joint {joint + 1} met {torque:.0f} N m that its load does not explain")
 
     def _tidy(self) -> None:
         """Somebody puts an object back that has lain outside the bins for a while."""
@@ -171,7 +173,8 @@ class ArmDouble(ArmLink):
             if all(np.abs(place - other).max() > 3 * OBJECT for other in others):
                 break
         angle = self._random.uniform(0, np.pi)
-        self._objects[number] = *place, self.anatomy.table + OBJECT + 0.002, math.cos(angle / 2), 0, 0, math.sin(angle / 2)
+        self._objects[number, :3] = *place, self.anatomy.table + OBJECT + 0.002
+        self._objects[number, 3:] = math.cos(angle / 2), 0, 0, math.sin(angle / 2)
         start = len(self._q) + 2 + 6 * number
         self.data.qvel[start:start + 6] = 0
         self._outside[number] = 0

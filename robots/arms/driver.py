@@ -19,7 +19,7 @@ from gymnasium import spaces
 from robots.arms.anatomy import Anatomy
 from robots.arms.fence import Fence
 from robots.arms.link import ArmCommand, ArmLink, ArmState
-from robots.arms.motion import Glide, Joints, Motion, Tool, follow
+from robots.arms.motion import Glide, Joints, Motion, Tool, follow, over
 from robots.arms.moves import Moves
 from robots.arms.options import ArmOptions
 from robots.arms.tasks import PickPlace, Reach
@@ -28,7 +28,6 @@ from robots.driver import (
     Clip,
     CommandRejected,
     Driver,
-    FaultLatched,
     Health,
     Mode,
     NotConnected,
@@ -45,6 +44,7 @@ log = logging.getLogger(__name__)
 STALE = 0.1  # s without a new state
 WINDOW = 0.25  # rad that a setpoint runs ahead of its joint, at most
 PARK_SECONDS = 8.0
+STANDS = 0.01  # rad/s
 INSET = 0.03  # m that targets keep from the workspace's faces
 
 
@@ -143,8 +143,10 @@ class ArmDriver(Driver):
         return Signals(values | self.link.extras(), state.time, self._ticks)
 
     def command(self, action: np.ndarray) -> Applied:
-        """What the options' `actions` say. The mask also holds what fence and limits met since the command before. While
-        the arm does something by itself, noop is applied."""
+        """What the options' `actions` say. The mask also holds what fence and limits met since the command before.
+
+        While the arm does something by itself, noop is applied.
+        """
         self._require_connection()
         if self._interlock.mode != Mode.ARMED:
             return _with(Gate(self.spec.action_space, self.spec.noop).admit(action), Clip.DISARMED)
@@ -281,8 +283,9 @@ class ArmDriver(Driver):
             self._settle()
 
     def _side(self, place: np.ndarray) -> np.ndarray:
-        """Over the left bin, over the right bin [2]."""
-        return np.array([(low <= place[:2]).all() and (place[:2] <= high).all() for low, high in self.anatomy.bins])
+        """Whether it is over the left bin, and over the right one [2]."""
+        below = over(place, self.anatomy.bins)
+        return np.array([bin is below for bin in self.anatomy.bins])
 
     def _draw_target(self) -> None:
         low, high = self.anatomy.workspace
@@ -302,7 +305,7 @@ class ArmDriver(Driver):
             glide.advance(np.zeros(3), goal, goal)
             self._follow(follow(self.anatomy, self._limits.setpoint, glide.place, home[:3, :3], self._period))
             if np.abs(glide.place - goal).max() < 1e-3:
-                if (goal == home[:3, 3]).all() and not self._moved.any():
+                if (goal == home[:3, 3]).all() and np.abs(self._moved).max() < STANDS * self._period:
                     return
                 goal = home[:3, 3]
             ahead = tick * self._period / self._speed - (time.monotonic() - start) if self._speed else 0.0
@@ -320,7 +323,9 @@ class ArmDriver(Driver):
 def _motion(anatomy: Anatomy, period: float, options: ArmOptions) -> Motion:
     if options.actions == "moves":
         return Moves(anatomy, period, options.reset_after, options.touch)
-    return (Joints if options.actions == "joints" else Tool)(anatomy, period, options.gripper)
+    if options.actions == "joints":
+        return Joints(anatomy, period, options.gripper)
+    return Tool(anatomy, period, options.gripper, options.bins)
 
 
 def _spec(anatomy: Anatomy, options: ArmOptions, motion: Motion, control_hz: float, inner_hz: float) -> RobotSpec:

@@ -1,5 +1,5 @@
-"""Keeps the tool in its workspace, whatever the joints are told: no joint moves so fast that the tool could not stop
-inside.
+"""Keeps the tool in its workspace, and the hand off the table, whatever the joints are told: no joint moves so fast
+that the tool could not stop inside.
 
 The joints' limits alone do not bound where the tool goes. From any motion that the fence let through, all joints can
 brake together, as much as the fastest of them needs, and the tool then stops where the fence allows it. A step is let
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from robots.arms.anatomy import Anatomy
+from robots.arms.anatomy import HAND, Anatomy
 from robots.driver import Clip
 
 SHARES = (1.0, 0.5, 0.25)  # of a wanted step beyond braking, the first that fits
 CLOSE = 1e-6  # m
+CLEARANCE = 0.002  # m between hand and table
 
 
 class Fence:
@@ -23,6 +24,7 @@ class Fence:
 
     def __init__(self, anatomy: Anatomy, period: float) -> None:
         self._chain, (self._low, self._high) = anatomy.chain, anatomy.workspace
+        self._table = anatomy.table + CLEARANCE
         self._lower, self._upper = anatomy.lower, anatomy.upper
         self._change, self._fastest = anatomy.acceleration * period**2, anatomy.velocity * period
 
@@ -54,6 +56,8 @@ class Fence:
                           np.maximum(self._upper, setpoint))
 
     def _outside(self, q: np.ndarray) -> np.ndarray:
-        """How far the tool is outside the workspace, along each axis [3] m."""
-        place = self._chain.position(q)
-        return np.maximum(np.maximum(self._low - place, place - self._high), 0.0)
+        """How far the tool is outside the workspace, along each axis, and the hand too near the table [4] m."""
+        pose = self._chain.pose(q)
+        place, lowest = pose[:3, 3], pose[2, 3] + (HAND @ pose[2, :3]).min()
+        return np.array([*np.maximum(np.maximum(self._low - place, place - self._high), 0.0),
+                         max(self._table - lowest, 0.0)])

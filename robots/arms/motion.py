@@ -6,17 +6,21 @@ Each kind of action is one `Motion`. It knows no safety: limits and fence come b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 
 import numpy as np
 from gymnasium import spaces
 
-from robots.arms.anatomy import Anatomy
+from robots.arms.anatomy import Anatomy, Box
 from robots.arms.link import ArmState
 from robots.driver import Clip
 
 GENTLE = 0.8  # of an arm's acceleration is used by its own motions, so that limits only meet what is odd
 TOOL_SPEED, TOOL_ACCELERATION = 0.3, 1.5  # m/s, m/s²
 GRIPPER_SPEED = 1.2  # openings per second
+REACHED = 1e-4  # m
+EDGE = 0.001  # m that a place may be beyond a bin's edge and still be over it
+LEVEL = 0.02  # m below hovering that still counts as hovering
 MARGIN = 0.003  # m that wanted places of the tool keep from the workspace's faces
 
 
@@ -108,8 +112,8 @@ class Fingers:
 
 
 class Glide:
-    """A place of the tool that moves smoothly: no faster than TOOL_SPEED, and TOOL_ACCELERATION brings it to rest before
-    the faces of a box. From outside it comes back."""
+    """A place of the tool that moves smoothly: no faster than TOOL_SPEED, and TOOL_ACCELERATION brings it to rest
+    before the faces of a box. From outside it comes back."""
 
     def __init__(self, place: np.ndarray, period: float) -> None:
         self.place, self.velocity, self._period = np.array(place, float), np.zeros(3), period
@@ -136,12 +140,13 @@ class Glide:
 
 
 class Tool(Motion):
-    """A velocity of the tool [3], which keeps pointing down; the last number moves the gripper."""
+    """A velocity of the tool [3], which keeps pointing down; the last number moves the gripper. With `bins`, it stays
+    inside the one it is over as long as it does not hover."""
 
-    def __init__(self, anatomy: Anatomy, period: float, gripper: bool) -> None:
+    def __init__(self, anatomy: Anatomy, period: float, gripper: bool, bins: bool) -> None:
         super().__init__(anatomy, period)
         self.space = spaces.Box(-1.0, 1.0, (3 + gripper,), np.float32)
-        self._fingers = Fingers(period) if gripper else None
+        self._fingers, self._bins = Fingers(period) if gripper else None, anatomy.bins if bins else ()
         self._low, self._high = anatomy.workspace[0] + MARGIN, anatomy.workspace[1] - MARGIN
         self._down = anatomy.chain.pose(anatomy.home)[:3, :3]
 
@@ -157,9 +162,9 @@ class Tool(Motion):
         self._wanted = TOOL_SPEED * np.asarray(action[:3], float)
         if self._fingers:
             self._fingers.command(float(action[-1]))
-        place, reached = self._glide.place, 1e-4
-        beyond = (self._wanted > 0) & (place > self._high - reached) | (self._wanted < 0) & (place < self._low + reached)
-        return Clip.WORKSPACE if beyond.any() else Clip.NONE
+        place, (low, high) = self._glide.place, self._room()
+        beyond = np.where(self._wanted > 0, place > high - REACHED, place < low + REACHED)
+        return Clip.WORKSPACE if (beyond & (self._wanted != 0)).any() else Clip.NONE
 
     def rest(self) -> None:
         """See Motion."""
@@ -169,10 +174,27 @@ class Tool(Motion):
 
     def step(self, setpoint: np.ndarray, state: ArmState) -> np.ndarray:
         """See Motion."""
-        self._glide.advance(self._wanted, self._low, self._high)
+        self._glide.advance(self._wanted, *self._room())
         if self._fingers:
             self.opening = self._fingers.step()
         return follow(self._anatomy, setpoint, self._glide.place, self._down, self._period)
+
+    def _room(self) -> Box:
+        """Low and high corner of where the tool may go from here."""
+        low, high, place = self._low, self._high, self._glide.place
+        if not self._bins:
+            return low, high
+        lowest_hover, below = self._anatomy.hover - LEVEL, over(place, self._bins)
+        if place[2] >= lowest_hover:
+            return (low if below is not None else np.array([*low[:2], lowest_hover])), high
+        if below is None:
+            return np.array([*place[:2], self._anatomy.hover]), np.array([*place[:2], high[2]])
+        return np.array([*below[0], low[2]]), np.array([*below[1], high[2]])
+
+
+def over(place: np.ndarray, bins: Iterable[Box]) -> Box | None:
+    """The bin that the tool is over."""
+    return next((bin for bin in bins if ((bin[0] - EDGE <= place[:2]) & (place[:2] <= bin[1] + EDGE)).all()), None)
 
 
 def follow(anatomy: Anatomy, setpoint: np.ndarray, place: np.ndarray, down: np.ndarray, period: float) -> np.ndarray:

@@ -14,14 +14,14 @@ from gymnasium import spaces
 
 from robots.arms.anatomy import Anatomy
 from robots.arms.link import ArmState
-from robots.arms.motion import MARGIN, Glide, Motion, follow
+from robots.arms.motion import LEVEL, MARGIN, Glide, Motion, follow, over
 from robots.driver import Clip
 
 NAMES = ("noop", "+x", "-x", "+y", "-y", "+z", "-z", "toggle")
 STEP = 0.04  # m
 DIRECTIONS = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], float)
-LEVEL = 0.02  # m below hovering that still counts as hovering
 THERE = 0.001  # m
+BACK = 0.01  # m that the tool moves back from what it touched
 CLOSING, OPENED = 0.15, 0.05  # s that fingers have before they are looked at; of the opening: near enough
 PATIENCE = 2.0  # s for fingers that do not arrive
 LOST = 0.3  # s without the feeling of holding until an object is given up
@@ -107,21 +107,23 @@ class Moves(Motion):
                                                     moves @ (self._state.effort - self._load))))
 
     def _give_way(self) -> None:
-        """Stay where the tool is now, not where it should be."""
-        self._goal = self._anatomy.chain.position(self._state.q)
-        self._glide.stop(self._goal)
+        """Not where the tool should be, but where it is now, and a little back."""
+        here = self._anatomy.chain.position(self._state.q)
+        ahead = self._goal - here
+        self._glide.stop(here)
+        self._goal = here - BACK * ahead / max(float(np.linalg.norm(ahead)), BACK)
         self._load = self._state.effort
         self._met |= Clip.TORQUE
 
     def _allowed(self, goal: np.ndarray) -> np.ndarray:
-        """The nearest allowed goal: hovering, anywhere; lower, in the bin below."""
+        """The nearest allowed goal: hovering, anywhere; lower, in the bin below, and without one only up."""
         goal = np.minimum(np.maximum(goal, self._low), self._high)
         if min(goal[2], self._goal[2]) >= self._high[2] - LEVEL:
             return goal
-        for low, high in self._anatomy.bins:
-            if (low - THERE <= self._goal[:2]).all() and (self._goal[:2] <= high + THERE).all():
-                return np.array([*np.minimum(np.maximum(goal[:2], low), high), goal[2]])
-        return self._goal
+        below = over(self._goal, self._anatomy.bins)
+        if below is None:
+            return np.array([*self._goal[:2], max(goal[2], self._goal[2])])
+        return np.array([*np.minimum(np.maximum(goal[:2], below[0]), below[1]), goal[2]])
 
     def _arrived(self) -> bool:
         return bool(np.abs(self._goal - self._glide.place).max() < THERE)

@@ -14,7 +14,7 @@ GRASPED, DROPPED, PLACED = 1.0, -1.0, 10.0
 
 
 class Reach(Task):
-    """The tool should be where `target` is: exp(-distance / 0.1 m), 1 at the target. It never ends; the target moves."""
+    """The tool should be where `target` is: exp(-distance / 0.1 m), 1 at the target. It never ends."""
 
     def reset(self) -> None:
         """Nothing is remembered."""

@@ -12,13 +12,12 @@ import logging
 import mujoco
 import numpy as np
 
-from robots.arms.anatomy import Anatomy
+from robots.arms.anatomy import TIP, Anatomy
 
 log = logging.getLogger(__name__)
 
 STROKE = 0.085  # m between the open fingers, as of Robotiq's 2F-85 and UFACTORY's gripper
 GRIP = 40.0  # N, each finger at most
-TIP = 0.01  # m from the tool's point to the ends of the fingers
 STEP = 0.002  # s of physics, at most
 LAG = 0.06  # s that a joint's servo follows behind: its damping over its stiffness
 OBJECT = 0.02  # m, half a cube's edge, and a ball's radius
@@ -29,10 +28,10 @@ PALETTE = ((0.85, 0.2, 0.15), (0.15, 0.4, 0.85), (0.95, 0.75, 0.1), (0.2, 0.65, 
 _GEOM, _JOINT = mujoco.mjtGeom, mujoco.mjtJoint
 
 
-def scene(anatomy: Anatomy, objects: int, period: float) -> mujoco.MjModel:
+def scene(anatomy: Anatomy, objects: int, bins: bool, period: float) -> mujoco.MjModel:
     """Joints: the arm's, `finger_left`, `finger_right`, then a free one for each of `objects`, named `object0`...;
     actuators: a servo for each joint of arm and gripper. A whole number of steps makes a `period` [s]. Camera:
-    `front`. Without objects there are no bins."""
+    `front`."""
     mujoco.set_mju_user_warning(log.warning)
     spec = mujoco.MjSpec.from_file(str(anatomy.model))
     option = spec.option
@@ -43,11 +42,10 @@ def scene(anatomy: Anatomy, objects: int, period: float) -> mujoco.MjModel:
     _servo(spec, anatomy)
     _gripper(spec, anatomy)
     _room(spec, anatomy)
-    if objects:
-        for low, high in anatomy.bins:
-            _bin(spec, low - FLOOR, high + FLOOR, anatomy.table, _wall(anatomy))
-        for number in range(objects):
-            _object(spec, number)
+    for low, high in anatomy.bins if bins else ():
+        _bin(spec, low - FLOOR, high + FLOOR, anatomy.table, _wall(anatomy))
+    for number in range(objects):
+        _object(spec, number)
     return spec.compile()
 
 
