@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 TTL = 0.5  # s; the driver says its wish again with every tick
 KEEP = 0.25  # s
 PATIENCE, FIRST_PATIENCE = 0.3, 3.0  # s that an answer may take: at most so much later comes a zero. At first it wakes
-SILENCE = 2.0  # s without an answer after which the connection is given up
+DEAF, SILENCE = 1.0, 2.0  # s without an answer after which it is told zero alone, and the connection is given up
 FIND = 5.0  # s to look for the toy
 FIRST_WAIT, LONGEST_WAIT, GIVE_UP = 0.5, 8.0, 60.0  # s between attempts, and until the link is lost
 OWN_TIMEOUT = 2.0  # s
@@ -141,18 +141,21 @@ class Pilot:
             self._send(toy, powers)
         except TimeoutError:
             self.gauges["toy_unanswered_commands"] += 1
-        if self._ether.radio.trouble or (time.monotonic_ns() - self.heard) * 1e-9 > SILENCE:
+        if self._ether.radio.trouble or self._silent() > SILENCE:
             raise TimeoutError
         time.sleep(max(0.0, sent + toy.toy_type.cmd_safe_interval - time.monotonic()))
         return powers == self.powers == AT_REST
 
     def _wanted(self) -> Powers:
-        fresh = time.monotonic() - self._wished <= TTL and not self._ending.is_set()
-        return self._wish if fresh else AT_REST
+        fresh = time.monotonic() - self._wished <= TTL and self._silent() <= DEAF
+        return self._wish if fresh and not self._ending.is_set() else AT_REST
 
     def _send(self, toy: Any, powers: Powers) -> None:
         toy.set_raw_motors(*(part for power in powers for part in (_mode(power), abs(power))))
-        self.powers, self.heard = powers, time.monotonic_ns()
+        self.powers = powers
+
+    def _silent(self) -> float:
+        return (time.monotonic_ns() - self.heard) * 1e-9
 
     def _await_news(self) -> None:
         """Until another wish, the end of this one, or `KEEP`."""
@@ -179,7 +182,9 @@ class Pilot:
 
         class Prompt({"sprk": sprk2.Sprk2, "bolt": bolt.BOLT, "mini": mini.Mini}[model]):
             def _wait_packet(self, key: Any, timeout: float = 0.0, check_error: bool = True) -> Any:
-                return super()._wait_packet(key, pilot._patience, check_error)
+                answer = super()._wait_packet(key, pilot._patience, check_error)
+                pilot.heard = time.monotonic_ns()
+                return answer
 
         return Prompt
 

@@ -123,6 +123,17 @@ def test_a_power_ends_even_where_no_answer_comes(flying):
     began = time.monotonic()
     until(lambda: toy.firmware.powers == AT_REST, TTL + PATIENCE + 3)
     assert time.monotonic() - began >= 0.9 * TTL
+    toy.mute = False
+
+
+def test_a_toy_that_does_not_answer_is_stopped_before_it_is_given_up_whatever_is_wished(flying, monkeypatch):
+    monkeypatch.setattr(pilot, "FIRST_WAIT", 60.0)
+    toy = Toy()
+    one = flying(toy)
+    wishing(one, AHEAD, lambda: toy.firmware.powers == AHEAD)
+    toy.mute = True
+    wishing(one, AHEAD, lambda: one.trouble)
+    assert toy.firmware.powers == AT_REST
 
 
 def test_of_many_wishes_the_newest_is_sent_and_no_faster_than_the_model_takes_them(flying):

@@ -82,7 +82,8 @@ def test_the_doubles_ball_is_seen_where_it_is(place):
     camera = arena.camera(10)
     arena.put(np.array(place), 0.0)
     image = camera.frame(arena.data.qpos)["image"]
-    assert np.abs(Tracker(CORNERS, BLUE).find(image) - place).max() < 0.02  # 1.6 cm: the ball's centre is above the floor
+    off = Tracker(CORNERS, BLUE).find(image) - place
+    assert np.abs(off).max() < 0.02  # 1.6 cm: the ball's centre is above the floor
     arena.show(False)
     assert Tracker(CORNERS, BLUE).find(camera.frame(arena.data.qpos)["image"]) is None
     camera.close()
