@@ -110,18 +110,13 @@ class CaptureProcess(Camera):
     def _watch_over_process(self) -> None:
         ladder = Ladder(self._patience, time.monotonic())
         while not self._lost and not self._closing.wait(LOOK):
-            alive = self._child.poll() is None
-            in_vain = not alive and self._hear()
-            step = Step.GIVE_UP if in_vain else ladder.look(time.monotonic(), self._shared.number, alive)
+            said = json.loads(self._shared.said() or "{}")
+            ended = self._child.poll()
+            step = ladder.look(time.monotonic(), self._shared.number, alive=ended is None and not said)
             if step != Step.WAIT:
-                self._why = "no new frame in time" if alive else self._why
-                self._take(step)
-
-    def _hear(self) -> bool:
-        """Remembers why the process ended, in its own words if it had any; whether a restart is in vain."""
-        said = json.loads(self._shared.said() or "{}")
-        self._why = said.get("why", f"its process ended with {self._child.returncode}")
-        return said.get("final", False)
+                silent = "no new frame in time" if ended is None else f"its process ended with {ended}"
+                self._why = said.get("why", silent)
+                self._take(Step.GIVE_UP if said.get("final") else step)
 
     def _take(self, step: Step) -> None:
         """Do as the ladder says."""
@@ -139,6 +134,7 @@ class CaptureProcess(Camera):
         return f"{self._source}: {why}{tried}; check {self._source.check}"
 
     def _start(self, reset: bool) -> None:
+        SharedFrames(self._memory, self._view.size, _DEPTH).say("")
         settings = {"source": describe(self._source), "view": dataclasses.asdict(self._view), "reset": reset,
                     "memory": self._memory, "parent": os.getpid()}
         path = os.pathsep.join(filter(None, sys.path))

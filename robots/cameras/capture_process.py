@@ -62,7 +62,6 @@ def main(settings: Mapping[str, Any]) -> None:
     view = View(**{name: tuple(value) if isinstance(value, list) else value
                    for name, value in settings["view"].items()})
     shared = SharedFrames(settings["memory"], view.size, np.dtype(np.float32))
-    shared.say("")
     ending = threading.Event()
     threading.Thread(target=_end_with, args=(settings["parent"], ending), daemon=True).start()
     cv2.setNumThreads(1)
@@ -79,17 +78,11 @@ def main(settings: Mapping[str, Any]) -> None:
         _leave_word(shared, str(error), final=True)
     except Exception as error:
         _leave_word(shared, f"{type(error).__name__}: {error}", final=False)
-    _leave(source)
-
-
-def _leave(source: Source | None) -> None:
-    """Stop the camera, and end however it and the threads of its SDK hang."""
-    threading.Timer(GRACE, os._exit, (1,)).start()
     try:
         if source is not None:
             source.close()
     finally:
-        os._exit(0)
+        os._exit(0)  # threads of an SDK may hang
 
 
 def _end_with(parent: int, ending: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """RealSense cameras through Intel's SDK: a camera, a recording, or a software device that shows a double's pictures.
 
 All three end in the same pipeline of the SDK, and in the same alignment and decoding. `pyrealsense2` is imported when a
-source is opened.
+source is opened. `python -m robots.cameras.realsense` lists the cameras that are connected.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def devices() -> list[dict[str, str]]:
 class Piped(Source):
     """What the three have in common: a pipeline of the SDK."""
 
-    check = ("a USB 3 port and cable, other programs that use the camera, and whether `rs-enumerate-devices` and "
-             "`realsense-viewer` show it")
+    check = ("that it is on a USB 3 port and cable, that no other program uses it, and that "
+             "`python -m robots.cameras.realsense` (or Intel's `rs-enumerate-devices`) lists it")
 
     _pipeline: Any = None
     _align: Any = None
@@ -175,7 +175,7 @@ class Recorded(Piped):
     path: str
     loop: bool = True
 
-    check = "that the recording holds colour (and depth), with `rs-enumerate-devices -p FILE`"
+    check = "that the recording holds colour (and depth)"
 
     def __post_init__(self) -> None:
         require(self.path.endswith(".db3"), "path", self.path, "a recording, .db3")
@@ -266,3 +266,7 @@ def _check_mode(width: int, height: int, fps: int) -> None:
 
 def _list(there: list[dict[str, str]]) -> str:
     return ", ".join(f"{camera['serial']} ({camera['name']}, USB {camera['usb'] or 'unknown'})" for camera in there)
+
+
+if __name__ == "__main__":
+    print(_list(devices()) or "no RealSense camera is connected")

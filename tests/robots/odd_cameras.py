@@ -58,6 +58,10 @@ class OddCamera(Source):
     def _hangs(self, timeout):
         signal.pause()
 
+    def _stops(self, timeout):
+        """As one that hangs in the SDK and does not let other threads run."""
+        os.kill(os.getpid(), signal.SIGSTOP)
+
     def _over(self, timeout):
         raise SourceLost("that was all", final=True)
 
