@@ -339,8 +339,7 @@ def _spec(options: A1Options, control_hz: float) -> RobotSpec:
         signals["image"] = spaces.Box(0, 255, (64, 64, 3), np.uint8)
         signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
         units |= {"image": "", "depth": "0.02 m"}
-    if options.link == "direct":
-        signals["disturbances"], units["disturbances"] = spaces.Box(0, np.inf, (3,), np.float32), ""
+    signals["disturbances"], units["disturbances"] = spaces.Box(0, np.inf, (3,), np.float32), ""
     action = spaces.Box(-1.0, 1.0, (12,), np.float32)
     ttl = max(0.2, 2.5 / control_hz)
     return RobotSpec("unitree_a1", spaces.Dict(signals), units, action, control_hz, INNER_HZ[options.link], ttl,

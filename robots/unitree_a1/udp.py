@@ -9,7 +9,6 @@ link is closed; there is no datagram for an emergency stop, only this one, repea
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 import statistics
@@ -38,13 +37,11 @@ from robots.unitree_a1.wire import (
     WireState,
 )
 
-log = logging.getLogger(__name__)
-
 CLIENT_PORT = 8080  # the vendor's library sends from it
 PERIOD = round(1e9 / INNER_HZ["hardware"])  # ns
 LEAD = 10 * PERIOD  # by which an owner that was late may run ahead to catch up
 BEAT = 20_000_000  # ns between signs of life to the guard
-QUEUE = 64  # datagrams looked at in one exchange
+QUEUE = 256  # datagrams looked at in one exchange; the system keeps fewer for us
 STILL = np.zeros(MOTORS)
 DAMP = A1.encode_command(WireCommand(np.full(MOTORS, NO_POSITION), STILL, STILL, STILL, anatomy.DAMPING_KD))
 
@@ -73,7 +70,8 @@ class UdpLink(A1Link):
         else:
             self._robot = (_resolved(self._robot[0]), self._robot[1])
         self._ticks, self._start, self._refused, self._why = TickCount(), SoftStart(), 0, "nothing"
-        self._due = self._sent = time.monotonic_ns()
+        self._due = self._sent = self._got_out = time.monotonic_ns()
+        self._unsendable = ""
         self._newest: LowState | None = None
         try:
             self._socket = _bound(self._local_port)
@@ -90,6 +88,7 @@ class UdpLink(A1Link):
         now = time.monotonic_ns()
         if now - self._sent > guard.SILENCE * 1e9 - BEAT:
             self._start.restart()  # the guard may have damped it
+            self._forget_queue()
         fault = ""
         try:
             command = self._start.admit(command, self._newest.q, now)
@@ -100,8 +99,7 @@ class UdpLink(A1Link):
         self._receive()
         if self.double is not None and self.double.ended:
             raise LinkLost("the double's process has ended")
-        if not self._guard.lives:
-            fault = fault or "the process that would damp the robot when this one dies has ended; connect anew"
+        fault = fault or self._mute()
         return self._newest._replace(fault=fault) if fault else self._newest
 
     def now(self) -> int:
@@ -124,10 +122,17 @@ class UdpLink(A1Link):
             self.double.stop()
         self._guard = self._socket = self.double = None
 
+    def extras(self) -> dict[str, np.ndarray]:
+        """`disturbances`: none that anybody counts. The signal is there all the same, so that a run which began on the
+        double in its own process can go on here, with the same columns in its replay."""
+        return {"disturbances": np.zeros(3, np.float32)}
+
     def gauges(self) -> dict[str, float]:
         """`packets_lost`, by the robot's own count of time; `packets_refused`, which came but were not sound;
-        `clock_jumps` of the robot's clock."""
-        return {"packets_lost": self._ticks.lost, "packets_refused": self._refused, "clock_jumps": self._ticks.jumps}
+        `clock_jumps` of the robot's clock; `foot_force_fr` and so on, in counts of the sensor."""
+        forces = zip(anatomy.LEGS, () if self._newest is None else self._newest.foot_force)
+        return {"packets_lost": self._ticks.lost, "packets_refused": self._refused, "clock_jumps": self._ticks.jumps,
+                **{f"foot_force_{leg.lower()}": float(force) for leg, force in forces}}
 
     def reseed(self, seed: int) -> None:
         """The double's, from its next start on."""
@@ -151,10 +156,27 @@ class UdpLink(A1Link):
             time.sleep((self._due - now) * 1e-9)
 
     def _send(self, packet: bytes, now: int) -> None:
-        with contextlib.suppress(OSError):  # a full queue or a network that is down: silence, which is noticed
-            self._socket.sendto(packet, self._robot)
         self._sent = now
         self._guard.beat(now)
+        try:
+            self._socket.sendto(packet, self._robot)
+            self._got_out = now
+        except OSError as error:  # a full queue, a network that is down for a moment
+            self._unsendable = error.strerror
+
+    def _mute(self) -> str:
+        """Why nobody could be sure to stop the robot any more; empty where that can be done."""
+        if not self._guard.lives:
+            return "the process that would damp the robot when this one dies has ended; connect anew"
+        if self._sent - self._got_out > guard.SILENCE * 1e9:
+            return f"nothing can be sent to the robot: {self._unsendable}"
+        return ""
+
+    def _forget_queue(self) -> None:
+        """What waited while we hung is old, and the system has thrown away what came after it."""
+        with contextlib.suppress(OSError):
+            for _ in range(QUEUE):
+                self._socket.recvfrom(2048)
 
     def _receive(self) -> None:
         """Takes in what has come; the newest counts."""

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -352,10 +354,11 @@ def test_being_turned_in_the_middle_of_a_motion_is_no_fault_and_is_counted():
         assert np.abs(values["setpoint"] - values["joint_angles"]).max() < 2 * anatomy.WINDOW
 
 
-def test_a_robot_that_is_no_double_is_not_disturbed_by_anybody():
-    for options in ({"link": "protocol"}, {"link": "hardware", "address": "192.168.123.10"}):
-        assert "disturbances" not in A1Driver(A1Options(**options)).spec.signals.spaces
-    assert "disturbances" in A1Driver().spec.signals.spaces
+def test_a_run_that_began_on_the_double_can_go_on_on_the_robot():
+    """Its replay has the same columns, and what changes with the way to the robot may change on resume."""
+    for options in ({"link": "protocol"}, {"link": "hardware", "address": "192.168.123.10", "deadman": "remote"}):
+        assert A1Driver(A1Options(**options)).spec.signals == A1Driver().spec.signals
+        assert all(field.metadata["resume"] for field in fields(A1Options) if field.name in options)
 
 
 def test_nominal_actions_reach_a_little_around_standing():

@@ -357,7 +357,23 @@ def test_of_several_states_that_wait_the_newest_counts(bare, link):
     bare.answer = lambda: [A1.encode_state(bare.state._replace(foot_force=np.full(4, n))) for n in (1.0, 2.0, 3.0)]
     exchange(link, 2, until=lambda state: state.foot_force[0] > 0)
     time.sleep(0.1)
-    assert link.exchange(SERVO).foot_force[0] == 3
+    assert link.exchange(SERVO).foot_force[0] == 3 == link.gauges()["foot_force_fr"]
+
+
+def test_what_waited_while_the_loop_hung_is_too_old_to_act_on(bare, link):
+    bare.answer = lambda: []
+    exchange(link, 0.05)
+    time.sleep(0.1)
+    bare.socket.sendto(A1.encode_state(bare.state._replace(foot_force=np.ones(4))), bare.client)
+    time.sleep(0.2)
+    assert not link.exchange(SERVO).foot_force.any()
+
+
+def test_a_robot_that_cannot_be_sent_anything_is_a_fault(link):
+    link._robot = ("255.255.255.255", 9)  # which the system refuses to send to
+    faults = []
+    exchange(link, 5, until=lambda state: faults.append(state.fault) or state.fault)
+    assert len(faults) > 10 and "nothing can be sent" in faults[-1]  # but not at once
 
 
 def test_strangers_are_not_heard(bare, link):
