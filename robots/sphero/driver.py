@@ -27,6 +27,7 @@ from robots.sphero.tracker import SIZE, Tracker
 INNER_HZ, LOOK_HZ = 20.0, 4.0  # at least: ticks per second, and pictures of a double in this process
 SEEN = 0.3  # s for which a ball seen in one picture counts as where it is
 FULL = 255
+LEAST_TTL = 0.75  # s; a toy at rest is heard four times a second
 BURST, BURSTS = 1.0, 3  # s of one random power, and how many of them scatter the ball
 NEVER = 3600.0  # s since a ball was seen that never was
 
@@ -193,7 +194,7 @@ def _spec(control_hz: float) -> RobotSpec:
         "ball_lost": spaces.Box(0, 1, (1,), np.float32), "goal": spaces.Box(0, 1, (2,), np.float32),
         "motor_powers": spaces.Box(-1, 1, (2,), np.float32)})
     units = dict.fromkeys(signals, "")
-    ttl = max(0.2, 2.5 / control_hz)
+    ttl = max(LEAST_TTL, 2.5 / control_hz)
     inner_hz = control_hz * max(1, round(INNER_HZ / control_hz))
     action = spaces.Box(-1.0, 1.0, (2,), np.float32)
-    return RobotSpec("sphero", signals, units, action, control_hz, inner_hz, ttl, max(1.0, 2 * ttl))
+    return RobotSpec("sphero", signals, units, action, control_hz, inner_hz, ttl, 2 * ttl)

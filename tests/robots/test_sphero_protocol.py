@@ -15,7 +15,7 @@ pytest.importorskip("spherov2")
 AHEAD, BACK, REST = np.ones(2, np.float32), -np.ones(2, np.float32), np.zeros(2, np.float32)
 
 
-CONTROL_HZ = 4.0  # commands live 0.6 s, and after 1.25 s of trouble it is disarmed
+CONTROL_HZ = 4.0  # commands live 0.75 s, and after 1.5 s of trouble it is disarmed
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,11 @@ def powers(driver):
 
 
 def test_the_same_powers_move_the_ball_as_far_as_in_the_direct_double(toy):
-    """Within 0.1 arena units (8 cm) after one second ahead and a rest: commands are up to 0.1 s later on their way."""
+    """Within 0.08 arena units (6 cm) after a second at half power and a rest: commands take a while through the air."""
     direct = SpheroDriver(SpheroOptions(start="centre"), CONTROL_HZ)
     direct.connect()
     direct.arm()
-    for action in 4 * [AHEAD] + 4 * [REST]:
+    for action in 4 * [AHEAD / 2] + 4 * [REST]:
         direct.command(action)
         for _ in range(5):
             direct.tick()
@@ -77,12 +77,12 @@ def test_the_same_powers_move_the_ball_as_far_as_in_the_direct_double(toy):
             toy.connect(30)
         pumped(toy, lambda: toy.health().link_age < 0.5)
         toy.arm()
-        for_a_while(toy, 1.0, AHEAD)
+        for_a_while(toy, 1.0, AHEAD / 2)
         came = for_a_while(toy, 1.0, REST)["ball_position"]
-        if np.abs(came - wanted).max() < 0.1:
+        if np.abs(came - wanted).max() < 0.08:
             break
-    assert np.abs(came - wanted).max() < 0.1, (came, wanted)
-    assert wanted[0] > 0.7
+    assert np.abs(came - wanted).max() < 0.08, (came, wanted)
+    assert 0.65 < wanted[0] < 0.9  # well on its way, and not at the wall
 
 
 def test_it_is_a_driver_like_any_other(driver):
@@ -141,7 +141,7 @@ def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, monkeypat
 
 
 def test_a_hidden_ball_and_a_frozen_camera_disarm_it(driver):
-    driver.link.double.order("hide", seconds=2.0)
+    driver.link.double.order("hide", seconds=2.5)
     pumped(driver, lambda: driver.read().values["ball_lost"], action=AHEAD)
     assert (driver.read().values["ball_position"] == -1).all()
     pumped(driver, lambda: driver.health().mode == Mode.DISARMED, action=AHEAD)
@@ -149,7 +149,7 @@ def test_a_hidden_ball_and_a_frozen_camera_disarm_it(driver):
         driver.arm()
     pumped(driver, lambda: not driver.read().values["ball_lost"])
     driver.arm()
-    driver.link.double.order("freeze", seconds=1.5)
+    driver.link.double.order("freeze", seconds=2.0)
     pumped(driver, lambda: driver.health().mode == Mode.DISARMED, action=AHEAD)
     pumped(driver, lambda: driver.health().gauges["camera_restarts"] >= 1)
     pumped(driver, lambda: driver.health().link_age < 0.5, 20)
