@@ -30,17 +30,21 @@ class Fence:
 
     def admit(self, setpoint: np.ndarray, moved: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, Clip]:
         """The next setpoint on the way to `target`, from one that moved by `moved` in the period before; and whether it
-        was cut short."""
-        inside = np.minimum(np.maximum(target, self._lower), self._upper)
-        wanted = np.minimum(np.maximum(inside - setpoint, moved - self._change), moved + self._change)
+        was cut short. Where each joint by itself would bend the way out of the workspace, they go straight."""
+        way = np.minimum(np.maximum(target, self._lower), self._upper) - setpoint
+        wanted = np.minimum(np.maximum(way, moved - self._change), moved + self._change)
         wanted = np.minimum(np.maximum(wanted, -self._fastest), self._fastest)
-        now = self._outside(setpoint)
-        brake = self._slower(moved)
+        now, brake = self._outside(setpoint), self._slower(moved)
         for share in SHARES:
             step = brake + share * (wanted - brake)
-            if (self._outside(self._rest(setpoint + step, step)) <= now + CLOSE).all():
+            if self._is_safe(setpoint + step, step, now):
                 return setpoint + step if share < 1 else target, Clip.NONE if share == 1 else Clip.WORKSPACE
-        return setpoint + brake, Clip.WORKSPACE
+        step = moved + _within(_within(way, self._fastest) - moved, self._change)
+        return setpoint + (step if self._is_safe(setpoint + step, step, now) else brake), Clip.WORKSPACE
+
+    def _is_safe(self, setpoint: np.ndarray, moved: np.ndarray, now: np.ndarray) -> bool:
+        """Braking from there ends no farther outside than the tool is `now`."""
+        return bool((self._outside(self._rest(setpoint, moved)) <= now + CLOSE).all())
 
     def _slower(self, moved: np.ndarray) -> np.ndarray:
         """The next step of a braking that keeps the joints on their line."""
@@ -61,3 +65,8 @@ class Fence:
         place, lowest = pose[:3, 3], pose[2, 3] + (HAND @ pose[2, :3]).min()
         return np.array([*np.maximum(np.maximum(self._low - place, place - self._high), 0.0),
                          max(self._table - lowest, 0.0)])
+
+
+def _within(step: np.ndarray, most: float) -> np.ndarray:
+    """All joints shortened alike until none moves more than `most`."""
+    return step * min(1.0, most / max(np.abs(step).max(), 1e-12))
