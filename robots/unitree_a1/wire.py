@@ -102,7 +102,7 @@ _END = [("remote", "u1", 40), ("reserve", "<u4"), ("crc", "<u4")]
 class Codec:
     """One robot's datagrams. `header`: its fields; `begins`: the bytes that every low-level datagram begins with;
     `after_motors`: what a command, and what a state, has between its motors and the remote; `disguised`: the checksum
-    is not sent as it is."""
+    is not sent as it is; `bandwidth`: a field of the header, as the vendor fills it."""
 
     name: str
     header: tuple

@@ -18,7 +18,7 @@ def test_a_driver_is_found_by_its_name_and_by_its_class():
     (("no.such.module:Robot", "walk", {}), "no.such.module"),
     (("robots.unitree_a1.driver:Nothing", "walk", {}), "Nothing"),
     (("robots.unitree_a1.tasks:Walk", "walk", {}), "is not a robots.driver.Driver"),
-    (("zzzzzz", "walk", {}), "gym, unitree_a1"),
+    (("zzzzzz", "walk", {}), "gym, .*unitree_a1"),
 ])
 def test_an_unknown_name_is_answered_with_the_nearest(arguments, told):
     with pytest.raises(UnknownRobot, match=told):
