@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from robots.arms.anatomy import Anatomy
 from robots.arms.driver import ArmDriver
 from robots.arms.link import ArmLink
-from robots.arms.options import ArmOptions
+from robots.arms.options import WORLD, ArmOptions
+from robots.monitors import Threshold
+from robots.protocol import ProtocolDouble
 from robots.ur5e.anatomy import MODELS
 
 
 @dataclass(frozen=True)
 class UR5eOptions(ArmOptions):
-    """`model`: ur5e, or ur5 of the CB3 series; the others are every arm's."""
+    """`model`: ur5e, or ur5 of the CB3 series; `fingers`: robotiq (a 2F-85 on the controller) or none;
+    `activate_gripper`: one that is not active may be activated, which moves its fingers. The others are every arm's."""
 
     model: str = "ur5e"
+    fingers: str = "robotiq"
+    activate_gripper: bool = field(default=False, metadata=WORLD)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model not in MODELS:
-            raise ValueError(f"model: {self.model!r}: allowed is {', '.join(MODELS)}")
+        for name, good, allowed in (
+            ("model", self.model in MODELS, ", ".join(MODELS)),
+            ("fingers", self.fingers in ("robotiq", "none"), "robotiq, none"),
+        ):
+            if not good:
+                raise ValueError(f"{name}: {getattr(self, name)!r}: allowed is {allowed}")
 
 
 class UR5eDriver(ArmDriver):
     """See ArmDriver."""
 
     Options = UR5eOptions
+    thresholds = {"temperature_celsius": Threshold(60.0, 75.0)}  # of the hottest joint
 
     @staticmethod
     def anatomy_of(options: UR5eOptions) -> Anatomy:
@@ -34,13 +45,20 @@ class UR5eDriver(ArmDriver):
         return MODELS[options.model]
 
     def protocol(self) -> ArmLink:
-        """ur-rtde to a double that speaks UR's and Robotiq's protocols."""
-        from robots.ur5e.link import protocol_link  # the SDK only where it is used
+        """ur-rtde to a double that speaks UR's and Robotiq's protocols, in a process of its own."""
+        from robots.arms.double import Surroundings
 
-        return protocol_link(self)
+        world = replace(Surroundings.of(self.options, self._control_hz), camera_hz=0.0)
+        return self._link(double=ProtocolDouble("robots.ur5e.controller", {
+            "model": self.options.model, "world": asdict(world), "seed": self._seed,
+            "gripper": self.options.fingers != "none"}))
 
     def hardware(self) -> ArmLink:
         """ur-rtde to the controller at `address`."""
-        from robots.ur5e.link import hardware_link
+        return self._link(address=self.options.address)
 
-        return hardware_link(self)
+    def _link(self, **far_end: Any) -> ArmLink:
+        from robots.ur5e.link import RtdeLink
+
+        return RtdeLink(1 / self.inner_hz, gripper=self.options.fingers != "none",
+                        activate=self.options.activate_gripper, **far_end)
