@@ -26,6 +26,7 @@ class ProtocolDouble:
     def __init__(self, module: str, settings: Mapping[str, Any]) -> None:
         self._command = [sys.executable, "-m", module, json.dumps(dict(settings))]
         self._process: subprocess.Popen | None = None
+        self.said: dict[str, Any] = {}  # when it listened
 
     @property
     def pid(self) -> int:
@@ -47,7 +48,8 @@ class ProtocolDouble:
         if not line:
             self.stop()
             raise LinkLost(f"the double ({' '.join(self._command[1:3])}) did not start within {timeout:g} s")
-        return json.loads(line)
+        self.said = json.loads(line)
+        return self.said
 
     def order(self, fault: str, **fields: Any) -> None:
         """Play a fault, as the double's module describes it."""

@@ -2,13 +2,15 @@
 
 Each joint follows its setpoint with a servo of its own, within its torque and no faster than the vendor allows; the
 gripper closes with a bounded force. What it measures has the noise and delay asked for. Where a joint meets more than
-its motors explain, as in a collision, the controller stops by itself until somebody recovers it, as the robot's does.
+its motors explain, as in a collision, or is too fast, the controller stops by itself until somebody recovers it, as the
+robot's does.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
@@ -19,7 +21,11 @@ from robots.arms.options import ArmOptions
 from robots.arms.world import LAG, OBJECT, STROKE, scene
 from robots.double import Camera, Delay
 
+if TYPE_CHECKING:
+    from robots.cameras.double import RenderedRealSense
+
 SPEED = 3.14  # rad/s, the limit of both vendors' joints
+TOO_FAST = 1.2  # times that stops the controller
 COLLISION = 0.4  # of a joint's effort, met and not explained, is a collision
 FINGERS = 0.15  # m/s that the opening changes
 HELD, STILL = 0.03, 0.005  # of the opening: short of what was wanted; m/s of a finger that has stopped
@@ -134,6 +140,12 @@ class ArmDouble(ArmLink):
         """The camera's `image` and `depth`."""
         return {} if self._camera is None else self._camera.frame(self.data.qpos)
 
+    def realsense(self) -> RenderedRealSense:
+        """The front camera for the process of a protocol double; to be shown the `data` after every exchange."""
+        from robots.cameras.double import RenderedRealSense
+
+        return RenderedRealSense(self.model, "front")
+
     def truth(self) -> dict[str, np.ndarray]:
         """`objects`: where they are [N, 3] m; `tool_position` [3] m; `returned`: how many objects somebody put back."""
         return {"objects": self._objects[:, :3].copy(), "tool_position": self.data.site_xpos[self._tool].copy(),
@@ -143,11 +155,15 @@ class ArmDouble(ArmLink):
         """What the controller concludes from the last period: whether it holds something, whether it hit something."""
         short = (self._opening[0] + self._opening[1]) / STROKE - self._grip > HELD
         self._still = self._still + 1 if short and abs(self._opens[0]) < STILL else 0
-        over = np.abs(self._met) > self._most
-        if over.any() and not self._trouble:
+        if self._trouble:
+            return
+        over, fast = np.abs(self._met) - self._most, np.abs(self._dq)
+        if over.max() > 0:
             joint = int(over.argmax())
             torque = abs(self._met[joint])
             self.protective_stop(f"joint {joint + 1} met {torque:.0f} N m that its load does not explain")
+        elif fast.max() > TOO_FAST * SPEED:
+            self.protective_stop(f"joint {int(fast.argmax()) + 1} moved at {fast.max():.1f} rad/s")
 
     def _tidy(self) -> None:
         """Somebody puts an object back that has lain outside the bins for a while."""

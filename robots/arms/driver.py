@@ -29,6 +29,7 @@ from robots.driver import (
     CommandRejected,
     Driver,
     Health,
+    LinkLost,
     Mode,
     NotConnected,
     RobotError,
@@ -66,8 +67,8 @@ class ArmDriver(Driver):
         self._motion = _motion(self.anatomy, self._period, options)
         self.spec = _spec(self.anatomy, options, self._motion, control_hz, self.inner_hz)
         self.link: ArmLink | None = None
-        self._make_link = link or {"direct": self.direct, "protocol": self.protocol,
-                                   "hardware": self.hardware}[options.link]
+        self._make_link = link or {"direct": self.direct, "protocol": self._protocol,
+                                   "hardware": self._hardware}[options.link]
         self._gate, self._fence = Gate(self.spec.action_space, self.spec.noop), Fence(self.anatomy, self._period)
         self._limits = Limits(self.anatomy.lower, self.anatomy.upper, self._period, velocity=self.anatomy.velocity,
                               acceleration=self.anatomy.acceleration, window=WINDOW)
@@ -84,7 +85,8 @@ class ArmDriver(Driver):
 
     @abstractmethod
     def protocol(self) -> ArmLink:
-        """The vendor's SDK to a double in a process of its own, as `options` and `inner_hz` say."""
+        """The vendor's SDK to a double in a process of its own (the link's `double`), as `options` and `inner_hz` say.
+        With a camera, the double renders for `robots.cameras.realsense.Software` and says its address as `camera`."""
 
     @abstractmethod
     def hardware(self) -> ArmLink:
@@ -96,6 +98,22 @@ class ArmDriver(Driver):
 
         return ArmDouble(self.anatomy, self.inner_hz, Surroundings.of(self.options, self._control_hz), self._seed)
 
+    def _protocol(self) -> ArmLink:
+        link = self.protocol()
+        if self.options.camera == "off":
+            return link
+        from robots.arms.seeing import SeeingLink, rendered
+
+        return SeeingLink(link, lambda: rendered(link.double.said))
+
+    def _hardware(self) -> ArmLink:
+        link = self.hardware()
+        if self.options.camera == "off":
+            return link
+        from robots.arms.seeing import SeeingLink, realsense
+
+        return SeeingLink(link, lambda: realsense(self.options.camera_serial, self.options.camera_crop))
+
     def connect(self, timeout: float = 10.0) -> None:
         """Opens the link and comes up disarmed. A latched fault stays latched."""
         if self._connected:
@@ -105,9 +123,11 @@ class ArmDriver(Driver):
         if self._speed:
             self.link.keep_pace()
         self._interlock.stop(Stop.DAMP)
-        self._see(self.link.open(timeout))
-        self._limits.start(np.clip(np.nan_to_num(self._state.q), -10, 10))
-        self._moved = np.zeros_like(self._limits.setpoint)
+        self._state = self.link.open(timeout)
+        if not _is_finite(self._state):
+            self.link.close()
+            raise LinkLost(f"{self.spec.name}: its state is not finite; check its sensors")
+        self._see(self._state)
         self._follow_pose()
         self._draw_target()
         self._connected = True
@@ -247,12 +267,13 @@ class ArmDriver(Driver):
             self._draw_target()
 
     def _see(self, state: ArmState) -> None:
-        self._state = state
-        self._states.feed(state.time)
+        """What is not finite is a fault, and the state before it stays."""
         if state.trouble:
             self._interlock.trip(state.trouble)
-        if not math.isfinite(state.q.sum() + state.dq.sum() + state.effort.sum() + state.gripper):
-            self._interlock.trip("the robot's state is not finite; check its sensors")
+        if not _is_finite(state):
+            return self._interlock.trip("the robot's state is not finite; check its sensors")
+        self._state = state
+        self._states.feed(state.time)
 
     def _trust(self) -> Trust:
         """As far as both the commands and the robot's own states are fresh."""
@@ -260,9 +281,7 @@ class ArmDriver(Driver):
         return max(self._commands.trust(now), self._states.trust(now))
 
     def _follow_pose(self) -> None:
-        """No motor is ever sent what is not finite."""
-        if math.isfinite(self._state.q.sum()):
-            self._limits.start(self._state.q)
+        self._limits.start(self._state.q)
         self._moved = np.zeros_like(self._limits.setpoint)
         self._motion.start(self._limits.setpoint, self._state)
         self._rest()
@@ -318,6 +337,10 @@ class ArmDriver(Driver):
     def _require_connection(self) -> None:
         if not self._connected:
             raise NotConnected(f"{self.spec.name}: connect first")
+
+
+def _is_finite(state: ArmState) -> bool:
+    return math.isfinite(state.q.sum() + state.dq.sum() + state.effort.sum() + state.gripper)
 
 
 def _motion(anatomy: Anatomy, period: float, options: ArmOptions) -> Motion:

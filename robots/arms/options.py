@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from robots.link import KINDS
@@ -19,9 +20,10 @@ class ArmOptions:
     What the arm is: `actions`: joints (a velocity for each), tool (a velocity of the tool, which points down) or moves
     (DayDreamer's discrete steps and grasps); `gripper`: whether joints and tool have one number more, for the gripper;
     `bins`: whether they stand on the table; below hovering the tool then stays inside the one it is over;
-    `camera`: off or front (signals `image` and `depth`, 64x64, from across the table); `target_every` [s]: how
-    often the signal `target` is drawn anew, 0: there is none; `reset_after` [s] without a grasp moves put the arm back
-    over the middle of its bin, 0: never; `touch` [N] at the tool ends a move.
+    `camera`: off or front (signals `image` and `depth`, 64x64, from across the table), on hardware the RealSense with
+    `camera_serial` (empty: the only one), whose picture loses `camera_crop` at its top, bottom, left and right, as
+    shares; `target_every` [s]: how often the signal `target` is drawn anew, 0: there is none; `reset_after` [s] without
+    a grasp moves put the arm back over the middle of its bin, 0: never; `touch` [N] at the tool ends a move.
     """
 
     link: str = field(default="direct", metadata=WORLD)
@@ -34,6 +36,8 @@ class ArmOptions:
     gripper: bool = True
     bins: bool = True
     camera: str = "off"
+    camera_serial: str = ""
+    camera_crop: Sequence[float] = (0.0, 0.0, 0.125, 0.125)
     target_every: float = 0.0
     reset_after: float = 60.0
     touch: float = 60.0
@@ -50,6 +54,8 @@ class ArmOptions:
             ("bins", self.bins or self.actions != "moves", "true with actions: moves"),
             ("bins", not self.bins or self.actions != "joints", "false with actions: joints, which do not see walls"),
             ("camera", self.camera in ("off", "front"), "off, front"),
+            ("camera_crop", len(self.camera_crop) == 4 and all(0 <= share < 0.5 for share in self.camera_crop),
+             "four shares from 0 to below 0.5"),
             ("target_every", self.target_every == 0 or self.target_every >= 0.5, "0 (none), or at least 0.5 s"),
             ("reset_after", self.reset_after == 0 or self.reset_after >= 5, "0 (never), or at least 5 s"),
             ("touch", 10 <= self.touch <= 200, "10 to 200 N"),

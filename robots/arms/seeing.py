@@ -1,0 +1,114 @@
+"""A camera beside an arm: its pictures are signals of the link, and an arm whose camera is given up stands."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from robots.arms.link import ArmCommand, ArmLink, ArmState
+from robots.cameras.camera import Camera, CameraLost
+from robots.cameras.capture import CaptureProcess
+from robots.cameras.decode import View, to_counts
+from robots.cameras.realsense import Pipeline, Software
+from robots.driver import CommandRejected
+
+log = logging.getLogger(__name__)
+
+DEPTH_UNIT = 0.02  # m per count, as of the doubles' cameras
+AGAIN = 1.5  # s that a camera has to come back in when a fault is cleared
+
+
+class SeeingLink(ArmLink):
+    """`link` with a camera, made anew with each `open`, once the link is open. A camera that is given up is trouble,
+    as a controller's own stop is; `recover` tries it again."""
+
+    def __init__(self, link: ArmLink, camera: Callable[[], Camera]) -> None:
+        self.link, self._make_camera = link, camera
+        self._camera: Camera | None = None
+        self._pictures: dict[str, np.ndarray] = {}
+        self._blind = ""
+
+    def open(self, timeout: float) -> ArmState:
+        """The first state, and a first picture. Raises LinkLost, CameraLost."""
+        deadline = time.monotonic() + timeout
+        state = self.link.open(timeout)
+        try:
+            self._camera, self._blind = self._make_camera(), ""
+            self._camera.open(max(0.1, deadline - time.monotonic()))
+            self._look()
+        except BaseException:
+            self.close()
+            raise
+        return state
+
+    def exchange(self, command: ArmCommand | None) -> ArmState:
+        """See Link."""
+        state = self.link.exchange(command)
+        self._look()
+        return state._replace(trouble=state.trouble or self._blind)
+
+    def now(self) -> int:
+        """See Link."""
+        return self.link.now()
+
+    def close(self) -> None:
+        """See Link."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+        self.link.close()
+
+    def recover(self) -> None:
+        """See Link; the camera is opened again if it was given up."""
+        if self._blind:
+            try:
+                self._camera.open(AGAIN)
+            except CameraLost as error:
+                raise CommandRejected(str(error)) from error
+            self._blind = ""
+        self.link.recover()
+
+    def extras(self) -> dict[str, np.ndarray]:
+        """The newest `image` and `depth`, beside what the link has."""
+        return self.link.extras() | self._pictures
+
+    def gauges(self) -> dict[str, float]:
+        """Those of the link and of the camera."""
+        return self.link.gauges() | ({} if self._camera is None else self._camera.gauges())
+
+    def truth(self) -> dict[str, np.ndarray]:
+        """See Link."""
+        return dict(self.link.truth())
+
+    def keep_pace(self) -> None:
+        """See Link."""
+        self.link.keep_pace()
+
+    def reseed(self, seed: int) -> None:
+        """See Link."""
+        self.link.reseed(seed)
+
+    def _look(self) -> None:
+        if self._blind:
+            return
+        try:
+            frame = self._camera.newest()
+        except CameraLost as error:
+            log.error("%s", error)
+            self._blind = str(error)
+            return
+        self._pictures = {"image": frame.image, "depth": to_counts(frame.depth, DEPTH_UNIT)}
+
+
+def realsense(serial: str, crop: Sequence[float]) -> Camera:
+    """The camera on this computer with this `serial` (without: the only one); `crop`: see View."""
+    return CaptureProcess(Pipeline(serial), View(crop=tuple(crop)))
+
+
+def rendered(said: dict[str, Any]) -> Camera:
+    """What a double's process renders, through the camera's SDK; `said`: what the double said when it listened."""
+    return CaptureProcess(Software(**said["camera"]), View())
