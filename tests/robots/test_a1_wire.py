@@ -90,6 +90,14 @@ def test_datagrams_have_the_published_sizes(codec):
     assert (codec.command.itemsize, codec.state.itemsize) == {"A1": (610, 771), "Go1": (614, 807)}[codec.name]
 
 
+def test_a_go1s_command_is_what_public_code_for_it_sends():
+    packet = GO1.encode_command(command(q=joints, kd=np.full(12, 4.0)))
+    assert packet[:3].hex() == "feefff" and packet[20:22].hex() == "3ac0"
+    assert struct.unpack_from("<Bff3h", packet, 22 + 27 * 3) == (0x0A, 3, 0, 0, 0, 4 * 16)
+    bare = (checksum(packet) ^ 0xEDCAB9DE).to_bytes(4, "little")
+    assert packet[-4:] == bytes([bare[1], bare[2], bare[3], bare[0]])
+
+
 @CODECS
 @given(numbers=arrays(float, (5, 12), elements=st.floats(-1e9, 1e9)))
 @settings(max_examples=40)
