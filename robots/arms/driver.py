@@ -76,7 +76,8 @@ class ArmDriver(Driver):
         self._commands, self._states = (Watchdog(self.spec.command_ttl, self.spec.damp_after) for _ in range(2))
         self._targets = np.random.default_rng(seed)
         self._connected = self._hold_wanted = False
-        self._ticks, self._speed, self._clip = 0, 0.0, Clip.NONE
+        self._speed, self._clip = 0.0, Clip.NONE
+        self._ticks = self._sequence = 0
 
     @staticmethod
     @abstractmethod
@@ -160,7 +161,7 @@ class ArmDriver(Driver):
         if self.options.target_every:
             values["target"] = self._target
         values = {name: np.asarray(value, np.float32) for name, value in values.items()}
-        return Signals(values | self.link.extras(), state.time, self._ticks)
+        return Signals(values | self.link.extras(), state.time, self._sequence)
 
     def command(self, action: np.ndarray) -> Applied:
         """What the options' `actions` say. The mask also holds what fence and limits met since the command before.
@@ -261,8 +262,11 @@ class ArmDriver(Driver):
         self._follow_pose()
 
     def _advance(self, command: ArmCommand | None) -> None:
+        before = self._state.time
         self._see(self.link.exchange(command))
         self._ticks += 1
+        if self._state.time != before:
+            self._sequence = self._ticks
         if self.options.target_every and self._ticks % round(self.options.target_every * self.inner_hz) == 0:
             self._draw_target()
 

@@ -3,16 +3,16 @@
 RTDE on 30004, URScript on 30003, the dashboard on 29999 and a Robotiq gripper on 63352. ur-rtde cannot be told of other
 ports, so each double takes a loopback address of its own. Physics is that of the direct double, in real time.
 
-Settings: `model`, the `world` (see robots.arms.double.Surroundings), its `seed`, `gripper`: whether there is one, and
-`unlock_after` [s] a protective stop.
+Settings: `model`, the `world` (see robots.arms.double.Surroundings), its `seed`, `gripper` and `camera`: whether there
+is one (it says the camera's address, see robots.cameras.double), and `unlock_after` [s] a protective stop.
 
 Orders: `stall` (the network carries nothing for `seconds`; what was sent arrives later, as TCP promises), `disconnect`
 (every connection ends; new ones are welcome), `corrupt` (the next `packages` of RTDE data to each client are garbled:
 noise in frames of the right size), `clock` (the timestamp jumps by `seconds`), `protective_stop`, `estop` (the button
 is pressed), `release` (the button is turned back), `power` (somebody at the pendant powers on and releases the
 brakes), `local` and `remote` (somebody switches the pendant), `deactivate` (the gripper has lost its power once),
-`anew` (arm, world, power and safety are as at the start). There is no order for packet loss: TCP repeats what is lost,
-and what is left of it is a stall.
+`freeze` (the camera shows nothing new for `seconds`), `anew` (arm, world, power and safety are as at the start). There
+is no order for packet loss: TCP repeats what is lost, and what is left of it is a stall.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from robots.ur5e.rtde import Session
 from robots.ur5e.sdk import DASHBOARD, RTDE, SCRIPT, STREAM_HZ
 from robots.ur5e.status import EMERGENCY_STOP, NORMAL, PROTECTIVE_STOP, ROBOT_MODES
 
+if TYPE_CHECKING:
+    from robots.cameras.double import RenderedRealSense
+
 VERSION = (5, 12, 0, 1101319)
 SAFETY = {NORMAL: "NORMAL", PROTECTIVE_STOP: "PROTECTIVE_STOP", EMERGENCY_STOP: "ROBOT_EMERGENCY_STOP"}
 TOO_SOON = ("Cannot unlock protective stop until 5s after occurrence. "
@@ -45,8 +48,8 @@ TOO_SOON = ("Cannot unlock protective stop until 5s after occurrence. "
 class Controller:
     """The machine behind its ports on `host`."""
 
-    def __init__(self, host: str, robot: Machine, gripper: bool) -> None:
-        self._robot, self._fingers = robot, Fingers(robot)
+    def __init__(self, host: str, robot: Machine, gripper: bool, camera: RenderedRealSense | None) -> None:
+        self._robot, self._fingers, self._camera = robot, Fingers(robot), camera
         services = {RTDE: lambda: Stream(Session(VERSION, robot.write)), SCRIPT: lambda: Scripts(robot),
                     DASHBOARD: lambda: Dashboard(robot)}
         if gripper:
@@ -63,6 +66,8 @@ class Controller:
         if self._robot.seconds >= self._silent_until:
             self._ports.poll()
             self._publish()
+        if self._camera is not None:
+            self._camera.show(self._robot.arm.data)
 
     def order(self, order: Mapping[str, Any]) -> None:
         """See the module."""
@@ -79,6 +84,7 @@ class Controller:
             "local": lambda: setattr(robot, "remote", False),
             "remote": lambda: setattr(robot, "remote", True),
             "deactivate": self._fingers.deactivate,
+            "freeze": lambda: self._camera.freeze(order["seconds"]),
             "anew": lambda: (robot.begin(), self._fingers.begin()),
         }[order["fault"]]()
 
@@ -165,8 +171,11 @@ def main(settings: Mapping[str, Any]) -> None:
     arm = ArmDouble(anatomy, STREAM_HZ, Surroundings(**settings["world"]))
     robot = Machine(arm, STREAM_HZ, (anatomy.lower, anatomy.upper), settings.get("unlock_after", UNLOCK_AFTER),
                     settings["seed"])
-    controller = Controller(host, robot, settings["gripper"])
-    serve({"address": host}, controller.order, controller.tick, HZ)
+    camera = arm.realsense() if settings["camera"] else None
+    controller = Controller(host, robot, settings["gripper"], camera)
+    serve({"address": host, "camera": camera and camera.address}, controller.order, controller.tick, HZ)
+    if camera is not None:
+        camera.close()
 
 
 if __name__ == "__main__":

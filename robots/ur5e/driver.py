@@ -37,6 +37,7 @@ class UR5eDriver(ArmDriver):
     """See ArmDriver."""
 
     Options = UR5eOptions
+    packages = ("ur-rtde",)
     thresholds = {"temperature_celsius": Threshold(60.0, 75.0)}  # of the hottest joint
 
     @staticmethod
@@ -51,7 +52,7 @@ class UR5eDriver(ArmDriver):
         world = replace(Surroundings.of(self.options, self._control_hz), camera_hz=0.0)
         return self._link(double=ProtocolDouble("robots.ur5e.controller", {
             "model": self.options.model, "world": asdict(world), "seed": self._seed,
-            "gripper": self.options.fingers != "none"}))
+            "gripper": self.options.fingers != "none", "camera": self.options.camera != "off"}))
 
     def hardware(self) -> ArmLink:
         """ur-rtde to the controller at `address`."""

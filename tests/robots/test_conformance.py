@@ -24,11 +24,14 @@ ROBOTS = {
     "cartpole": ("gym", {"id": "CartPole-v1"}),
     "pendulum": ("gym", {"id": "Pendulum-v1"}),
     "sphero": ("sphero", {}),
+    "xarm": ("xarm", {"model": "xarm7", "actions": "moves"}),
     "own": ("own_robot:Cart", {}),
 }
 PROTOCOLS = {
     "a1": ("unitree_a1", {"pose": "belly", "link": "protocol"}),
     "sphero": ("sphero", {"link": "protocol"}),
+    "ur5e": ("ur5e", {"link": "protocol", "objects": 0}),
+    "xarm": ("xarm", {"link": "protocol", "objects": 0}),
 }
 numbers = itertools.count()
 
@@ -45,6 +48,7 @@ class Bench:
         else:
             self.driver = make_driver(driver, options)
         self.spec = self.driver.spec
+        self.pause = 1 / self.spec.inner_hz if way == "protocol" else 0.002
 
     def wait(self, until, seconds=3.0):
         """Time passes until something holds, at most `seconds` of the robot's."""
@@ -53,7 +57,7 @@ class Bench:
             if until():
                 return
             if self.real_time:
-                time.sleep(0.002)
+                time.sleep(self.pause)
             self.driver.tick()
             if time.monotonic() > deadline if self.real_time else ticks > seconds * self.spec.inner_hz:
                 break

@@ -114,7 +114,7 @@ class Player:
 @pytest.fixture(scope="module")
 def controller():
     double = ProtocolDouble("robots.ur5e.controller", {"model": "ur5e", "world": WORLD, "seed": SEED, "gripper": True,
-                                                       "unlock_after": 1.0})
+                                                       "camera": False, "unlock_after": 1.0})
     double.host = double.start(20.0)["address"]
     yield double
     double.stop()
