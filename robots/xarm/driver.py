@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from robots.arms.anatomy import Anatomy
 from robots.arms.driver import ArmDriver
 from robots.arms.link import ArmLink
 from robots.arms.options import WORLD, ArmOptions
+from robots.monitors import Threshold
 from robots.xarm.anatomy import MODELS
 
 
@@ -43,6 +45,8 @@ class XArmDriver(ArmDriver):
     """See ArmDriver."""
 
     Options = XArmOptions
+    packages = ("xarm-python-sdk",)
+    thresholds = {"call_seconds": Threshold(0.05, math.inf)}  # velocities end after 0.15 s
 
     @staticmethod
     def anatomy_of(options: XArmOptions) -> Anatomy:
@@ -54,7 +58,8 @@ class XArmDriver(ArmDriver):
         from robots.arms.double import Surroundings
 
         world = replace(Surroundings.of(self.options, self._control_hz), camera_hz=0.0)
-        return self._link("", {"model": self.options.model, "world": asdict(world), "seed": self._seed})
+        return self._link("", {"model": self.options.model, "world": asdict(world), "seed": self._seed,
+                               "camera": self.options.camera != "off"})
 
     def hardware(self) -> ArmLink:
         """The vendor's SDK to the control box at `address`."""

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ FIRMWARE = (1, 8, 0)  # the first whose velocities can end by themselves
 LOOK_EVERY = 0.5  # s between questions after errors, while nothing else tells of them
 WAKING = 0.5  # s after the arm was enabled, or last took a velocity, in which it may say that it is not ready
 GIVE_UP = 1.0  # s in which no call succeeds; until then the driver holds, or disarms, for want of states
+RECOVERY = 1.6  # s to wait for the controller's way back; who asked for it waits 2 s
 HAS_ERROR, NOT_READY = 1, 9  # codes
 
 
@@ -181,7 +183,8 @@ class Pilot:
         self._wish: ArmCommand | None = None
         self._stands = self._closing = False
         self._ready = self._looked = self._succeeded = 0.0
-        self._come, self._calls = threading.Event(), threading.Lock()
+        self._come = threading.Event()
+        self._recovery: Future[None] | None = None
         self._thread = threading.Thread(target=self._run, name="xarm pilot", daemon=True)
 
     def open(self) -> None:
@@ -206,32 +209,49 @@ class Pilot:
             self._thread.join(3)
 
     def recover(self) -> None:
-        """See XArmLink."""
-        api = self._api
-        with self._calls:
-            self._wish = None
-            api.clean_error()
-            api.clean_warn()
-            sdk.check("motion_enable", api.motion_enable(True))
-            self.trouble = ""
-            self._look()
-            if self.trouble:
-                raise CommandRejected(self.trouble)
-            self._stand()
-            self._set_limits()
+        """See XArmLink. Does not wait for longer than who asked."""
+        self._wish, self._recovery = None, Future()
+        self._come.set()
+        try:
+            self._recovery.result(RECOVERY)
+        except TimeoutError as late:
+            raise CommandRejected("xArm: it has not come back yet; clear the fault again in some seconds") from late
 
     def _run(self) -> None:
         while not self._closing:
             self._come.wait(LOOK_EVERY)
             self._come.clear()
-            with self._calls:
-                try:
-                    self._obey(self._wish)
-                    self._succeeded = time.monotonic()
-                except CommandRejected as error:
-                    self.failed += 1
-                    if time.monotonic() - self._succeeded > GIVE_UP:
-                        self._give_up(str(error))
+            if self._recovery is not None:
+                self._answer_recovery()
+            try:
+                self._obey(self._wish)
+                self._succeeded = time.monotonic()
+            except CommandRejected as error:
+                self.failed += 1
+                if time.monotonic() - self._succeeded > GIVE_UP:
+                    self._give_up(str(error))
+
+    def _answer_recovery(self) -> None:
+        recovery, self._recovery = self._recovery, None
+        try:
+            self._recover()
+        except CommandRejected as error:
+            self._give_up(str(error))
+            recovery.set_exception(error)
+        else:
+            recovery.set_result(None)
+
+    def _recover(self) -> None:
+        api = self._api
+        api.clean_error()
+        api.clean_warn()
+        sdk.check("motion_enable", api.motion_enable(True))
+        self.trouble, self._succeeded = "", time.monotonic()
+        self._look()
+        if self.trouble:
+            raise CommandRejected(self.trouble)
+        self._stand()
+        self._set_limits()
 
     def _obey(self, wish: ArmCommand | None) -> None:
         """Raises CommandRejected; what fails is tried again with the next wish, for a while."""

@@ -35,7 +35,7 @@ class Machine:
     """`arm` advances by one of the anatomy's inner periods in every so manieth `cycle` of 2 ms."""
 
     def __init__(self, arm: ArmLink, anatomy: Anatomy) -> None:
-        self._arm, self._anatomy = arm, anatomy
+        self.arm, self._anatomy = arm, anatomy
         self._offset = np.eye(4)  # of the tool's centre in the flange's frame
         self._every, self._cycles = round(HZ / anatomy.inner_hz), 0
         self._low, self._high = load(anatomy.model).jnt_range.T
@@ -101,7 +101,7 @@ class Machine:
             self._speed = np.zeros_like(before)
         self._setpoint = before + self._speed * period
         command = ArmCommand(self._setpoint, self._speed, self._wish) if self.enabled else None
-        self._seen = self._arm.exchange(command)
+        self._seen = self.arm.exchange(command)
         if not self.enabled:
             self._setpoint = self._seen.q.copy()
         if self.state <= READY:
@@ -148,7 +148,7 @@ class Machine:
     def _clean_error(self, payload: bytes) -> bytes:
         if not self.button:
             self.error = 0
-            self._arm.recover()
+            self.arm.recover()
         return b""
 
     def _clean_warning(self, payload: bytes) -> bytes:

@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as TooLate
 from typing import Any
 
 from robots.driver import CommandRejected, LinkLost
@@ -55,7 +54,7 @@ def connect(address: str, timeout: float, port: int = PORT, **options: Any) -> A
         threading.Thread(target=_connect, args=(api, done), name="xarm connects", daemon=True).start()
         try:
             done.result(timeout)
-        except TooLate:
+        except TimeoutError:
             why = f"no answer within {timeout:g} s"
         except Exception as error:  # the SDK raises plain ones
             why = str(error)

@@ -24,6 +24,7 @@ ROBOTS = {
     "cartpole": ("gym", {"id": "CartPole-v1"}),
     "pendulum": ("gym", {"id": "Pendulum-v1"}),
     "sphero": ("sphero", {}),
+    "ur5e": ("ur5e", {}),
     "xarm": ("xarm", {"model": "xarm7", "actions": "moves"}),
     "own": ("own_robot:Cart", {}),
 }
