@@ -159,7 +159,7 @@ class Body(Driver):
             self._commanded = True
             if region.words[BUSY]:
                 return self._answered(sent) or Applied(applied.action, applied.clip | Clip.BUSY)
-        return Applied(applied.action, applied.clip | Clip(int(region.words[CLIP])))
+        return Applied(applied.action, applied.clip | Clip(int(region.words[CLIP])) & ~Clip.BUSY)
 
     def _answered(self, sent: int) -> Applied | None:
         """What the body made of the command of this time; None where it does not say so within a control period."""

@@ -53,12 +53,13 @@ class Moves(Motion):
         self.opening, self._closed = None, state.gripper < 0.5
         self._idle = self._unheld = 0.0
         self._load, self._met = state.effort, Clip.NONE
+        self._led, self._backing = True, False  # something was commanded since it rested; it moves back from a touch
         self._script: Iterator[None] | None = self._to_bin()
 
     def command(self, action: np.ndarray, setpoint: np.ndarray, state: ArmState) -> Clip:
         """See Motion. WORKSPACE: the step would leave the bin, or the workspace; TORQUE: the move before was ended by a
         touch; BUSY: nothing is done."""
-        met, self._met = self._met, Clip.NONE
+        met, self._met, self._led = self._met, Clip.NONE, True
         if self.busy:
             return met | Clip.BUSY
         if NAMES[action] == "toggle":
@@ -73,10 +74,10 @@ class Moves(Motion):
         return met
 
     def rest(self) -> None:
-        """See Motion. What it was doing by itself is given up."""
-        self._script = None
+        """See Motion. What it was doing by itself is given up, and until the next command it does no such thing."""
+        self._script, self._led = None, False
         self._goal = self._glide.resting_place()
-        self._idle = 0.0
+        self._idle = self._unheld = 0.0
 
     def step(self, setpoint: np.ndarray, state: ArmState) -> np.ndarray:
         """See Motion."""
@@ -92,12 +93,15 @@ class Moves(Motion):
         state = self._state
         self._unheld = 0.0 if state.holding or not self._closed else self._unheld + self._period
         self._idle += self._period
-        if not self._arrived() and self._force() > self._touch:
+        if self._arrived():
+            self._backing = False
+        elif not self._backing and self._force() > self._touch:
             self._give_way()
-        if self._script is None and self._unheld > LOST:
-            self._script = self._release()
-        elif self._script is None and 0 < self._reset_after < self._idle:
-            self._script = self._reset()
+        if self._script is None and self._led:
+            if self._unheld > LOST:
+                self._script = self._release()
+            elif 0 < self._reset_after < self._idle:
+                self._script = self._reset()
 
     def _force(self) -> float:
         """N at the tool that the motors bear beyond what they bore when the move began."""
@@ -112,7 +116,7 @@ class Moves(Motion):
         ahead = self._goal - here
         self._glide.stop(here)
         self._goal = here - BACK * ahead / max(float(np.linalg.norm(ahead)), BACK)
-        self._load = self._state.effort
+        self._backing = True
         self._met |= Clip.TORQUE
 
     def _allowed(self, goal: np.ndarray) -> np.ndarray:
