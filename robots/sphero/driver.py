@@ -8,6 +8,7 @@ heard, and while the ball is not seen; when that lasts it is disarmed, until som
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -46,7 +47,7 @@ class SpheroDriver(BasicDriver):
 
     def __init__(self, options: SpheroOptions = SpheroOptions(), control_hz: float = 2.0, seed: int = 0,
                  link: Callable[[], SphereLink] | None = None) -> None:
-        super().__init__(_spec(control_hz))
+        super().__init__(_spec(control_hz, options.frames))
         self.options = options
         self._make_link = link or self._link_of_options
         self.link: SphereLink | None = None
@@ -65,12 +66,13 @@ class SpheroDriver(BasicDriver):
             self.link.keep_pace()
         self._frame, self._seen, self._position = -1, None, np.zeros(2, np.float32)
         self._commands, self._burst = 0, None
+        self._pictures: deque[tuple[int, np.ndarray]] = deque()
         self._look(self.link.open(timeout))
 
     def measure(self) -> dict[str, np.ndarray]:
         """See the class."""
         lost = self._unseen() > SEEN
-        return {"image": self._picture, "ball_position": np.full(2, -1, np.float32) if lost else self._position,
+        return {"image": self._image(), "ball_position": np.full(2, -1, np.float32) if lost else self._position,
                 "ball_lost": np.array([lost], np.float32), "goal": self._goal,
                 "motor_powers": np.asarray(self._state.powers, np.float32) / FULL}
 
@@ -146,10 +148,21 @@ class SpheroDriver(BasicDriver):
         self._state, frame = state, state.frame
         if frame.sequence == self._frame:
             return
-        self._frame, self._picture = frame.sequence, self._tracker.picture(frame.image)
+        self._frame = frame.sequence
+        self._pictures.append((frame.time, self._tracker.picture(frame.image)))
         position = self._tracker.find(frame.image)
         if position is not None:
             self._position, self._seen = position, frame.time
+
+    def _image(self) -> np.ndarray:
+        """The newest picture and those before it, each half a period older, as far back as there are any."""
+        newest, apart = self._pictures[-1][0], 0.5e9 / self.spec.control_hz
+        while len(self._pictures) > 1 and self._pictures[1][0] <= newest - apart * (self.options.frames - 1):
+            self._pictures.popleft()
+        backwards = [*reversed(self._pictures)]
+        ages = [apart * step for step in range(self.options.frames)]
+        return np.concatenate([next((picture for time, picture in backwards if time <= newest - age), backwards[-1][1])
+                               for age in ages], -1)
 
     def _unseen(self) -> float:
         """Seconds since a picture showed the ball; where none ever did, more than anybody waits."""
@@ -186,12 +199,13 @@ class SpheroDriver(BasicDriver):
         return self._burst
 
 
-def _spec(control_hz: float) -> RobotSpec:
+def _spec(control_hz: float, frames: int) -> RobotSpec:
     if not 0.5 <= control_hz <= 20:
         raise ValueError(f"control_hz: {control_hz:g}: allowed is 0.5 to 20; a toy takes 8 to 16 commands a second")
     signals = spaces.Dict({
-        "image": spaces.Box(0, 255, (*SIZE, 3), np.uint8), "ball_position": spaces.Box(-1, 1, (2,), np.float32),
-        "ball_lost": spaces.Box(0, 1, (1,), np.float32), "goal": spaces.Box(0, 1, (2,), np.float32),
+        "image": spaces.Box(0, 255, (*SIZE, 3 * frames), np.uint8),
+        "ball_position": spaces.Box(-1, 1, (2,), np.float32), "ball_lost": spaces.Box(0, 1, (1,), np.float32),
+        "goal": spaces.Box(0, 1, (2,), np.float32),
         "motor_powers": spaces.Box(-1, 1, (2,), np.float32)})
     units = dict.fromkeys(signals, "")
     ttl = max(LEAST_TTL, 2.5 / control_hz)

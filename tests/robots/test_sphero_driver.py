@@ -122,6 +122,18 @@ def test_without_commands_it_gets_no_power_and_is_disarmed_in_the_end(driver):
     assert driver.health().mode == Mode.DISARMED
 
 
+def test_an_image_of_several_pictures_shows_where_the_ball_was_a_while_before():
+    driver, places = rolling(frames=3), []
+    for _ in range(3):
+        image = period(driver, AHEAD)["image"]
+        places.append([float(np.argmin(image[..., 3 * n].min(0))) for n in range(3)])
+    assert driver.spec.signals["image"].shape == image.shape == (64, 64, 9)
+    driver.disconnect()
+    newest, before, oldest = np.transpose(places)
+    assert (newest > before).all() and (before >= oldest).all()
+    assert np.abs(oldest[1:] - newest[:-1]).max() <= 1  # half a second: one step of the control loop before
+
+
 def test_a_lost_ball_is_reported_rests_and_is_disarmed_until_it_is_put_back(driver):
     period(driver, AHEAD)
     driver.link.arena.show(False)
@@ -181,7 +193,7 @@ def test_navigating_earns_minus_the_distance_and_a_lost_ball_ends_the_episode():
 @pytest.mark.parametrize("options", [
     {"link": "wifi"}, {"model": "r2d2"}, {"power": 0}, {"power": 256}, {"goal": [0.5]}, {"goal": [0.5, 1.5]},
     {"corners": [0, 0, 1, 1]}, {"corners": [0, 0, 0, 1, 1, 1, 1, 0]}, {"corners": [0.1, 0.1, 1.9, 0.1, 0.9, 0.9, 0, 1]},
-    {"colour": [100, 120, 60, 90, 110, 255]}, {"start": "corner"}, {"scatter_every": 3}, {"camera": ""}])
+    {"colour": [100, 120, 60, 90, 110, 255]}, {"start": "corner"}, {"scatter_every": 3}, {"frames": 0}, {"camera": ""}])
 def test_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         SpheroOptions(**options)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robots.sphero import look
 from robots.sphero.double import Arena
 from robots.sphero.options import BLUE, CORNERS
 from robots.sphero.tracker import Tracker
@@ -87,3 +88,18 @@ def test_the_doubles_ball_is_seen_where_it_is(place):
     arena.show(False)
     assert Tracker(CORNERS, BLUE).find(camera.frame(arena.data.qpos)["image"]) is None
     camera.close()
+
+
+def test_whoever_sets_up_the_arena_sees_what_the_tracker_sees(tmp_path, capsys):
+    film, out = str(tmp_path / "arena.avi"), tmp_path / "arena.png"
+    writer = cv2.VideoWriter(film, cv2.VideoWriter_fourcc(*"MJPG"), 10, (320, 240))
+    for _ in range(3):
+        writer.write(cv2.cvtColor(picture((96, 180, 8, (0, 30, 240))), cv2.COLOR_RGB2BGR))
+    writer.release()
+    look.main(["--camera", film, "--corners", *map(str, WHOLE), "--out", str(out)])
+    said = capsys.readouterr().out
+    x, y = (float(word.strip(",;")) for word in said.split()[4:6])
+    assert (x, y) == (pytest.approx(0.3, abs=0.01), pytest.approx(0.75, abs=0.01))
+    assert cv2.imread(str(out)).shape == (240, 320, 3)
+    look.main(["--camera", film, "--colour", "40", "120", "60", "70", "255", "255", "--out", str(out)])
+    assert "no ball is seen" in capsys.readouterr().out
