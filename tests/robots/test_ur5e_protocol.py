@@ -193,9 +193,7 @@ def test_the_gripper_grips_and_lets_go(arm):
     held = arm.play(ArmCommand(down.q, STILL, 0.0), until=lambda state: state.holding)
     assert 0.1 < held.gripper < 0.9
     assert arm.go(above, 0.5, gripper=0.0).holding
-    arm.go(reaching(place), 0.5, gripper=0.0)
-    assert not arm.play(ArmCommand(arm.state.q, STILL, 1.0), until=lambda state: state.gripper > 0.95).holding
-    arm.go(UR5E.home)
+    assert not arm.play(ArmCommand(above, STILL, 1.0), until=lambda state: state.gripper > 0.95).holding
 
 
 @played
@@ -291,6 +289,18 @@ def test_an_sdk_that_hangs_holds_nothing_up_and_is_replaced(arm, monkeypatch):
     arm.go(turned(0.1))
 
 
+def test_a_program_that_runs_is_left_alone_unless_it_was_ours(double):
+    link = RtdeLink(PERIOD, double.host)
+    link.open(10.0)
+    os.kill(link.pid, signal.SIGKILL)  # before the first exchange: nobody watches its script yet
+    with pytest.raises(LinkLost, match="stop it at the pendant"):
+        RtdeLink(PERIOD, double.host).open(10.0)
+    arm = Player(link)
+    arm.falls_into("lost the controller")
+    arm.recover()
+    link.close()
+
+
 STREAMER = """
 import sys, time, numpy as np
 from robots.arms.link import ArmCommand
@@ -349,7 +359,7 @@ def test_where_nobody_answers_it_says_where_and_leaves_nothing_behind():
 
 
 def test_the_same_actions_end_at_the_same_place_with_and_without_the_protocol():
-    """Within 0.02 rad: both doubles follow the same setpoints, one of them some milliseconds later."""
+    """Within 0.002 rad: both doubles follow the same setpoints, one of them some milliseconds later."""
     ends, threads = {}, threading.active_count()
     for kind in ("direct", "protocol"):
         driver = UR5eDriver(UR5eOptions(link=kind, actions="joints", objects=0, bins=False), control_hz=25.0)
@@ -367,14 +377,14 @@ def test_the_same_actions_end_at_the_same_place_with_and_without_the_protocol():
                 driver.disconnect()
             break
     assert np.abs(ends["direct"] - UR5E.home).max() > 0.1
-    assert np.abs(ends["protocol"] - ends["direct"]).max() < 0.02
+    assert np.abs(ends["protocol"] - ends["direct"]).max() < 0.002
     assert all(map(is_gone, pids)) and threading.active_count() == threads
 
 
 def _danced(driver, period):
     """Where a fixed sequence of actions ends: joint angles [6]."""
     random = np.random.default_rng(0)
-    actions = [*np.repeat(random.uniform(-0.3, 0.3, (5, 7)), 6, 0), *np.zeros((10, 7))]
+    actions = [*np.repeat(random.uniform(-0.5, 0.5, (4, 7)), 4, 0), *np.zeros((8, 7))]
     last = time.monotonic()
     for action in actions:
         driver.command(action)

@@ -100,6 +100,15 @@ def test_an_opening_comes_back_as_it_was_sent(one, other):
     assert (one - other) * (to_position(one) - to_position(other)) <= 0
 
 
+class SlowFingers(Fingers):
+    """They speak of the wish before for a while, as on a robot."""
+
+    told = None
+
+    def get(self, name):
+        return self.told if name == "PRE" and self.told else super().get(name)
+
+
 class Hand:
     """What fingers need of a machine."""
 
@@ -116,7 +125,7 @@ class Hand:
 @pytest.fixture
 def hand():
     hand, host = Hand(), "127.99.0.1"
-    hand.fingers = Fingers(hand)
+    hand.fingers = SlowFingers(hand)
     hand.ports = Ports(host, {PORT: lambda: FingersServer(hand.fingers)})
     ended, lock = threading.Event(), threading.Lock()
     hand.still = lock
@@ -158,13 +167,20 @@ def test_the_newest_wish_wins_also_over_a_lost_connection(hand):
 
 def test_a_grip_counts_from_when_the_gripper_speaks_of_the_newest_wish(hand):
     hand.robotiq.open()
+    hand.fingers.told, hand.gripper.holding = "7", True
     hand.robotiq.wish(0.5)
     wait_for(lambda: abs(hand.robotiq.grip().opening - 0.5) < 0.01)
-    hand.gripper.holding = True
+    assert not hand.robotiq.grip().holding
+    hand.fingers.told = None
     wait_for(lambda: hand.robotiq.grip().holding)
+
+
+def test_fingers_that_closed_on_each_other_hold_nothing(hand):
+    hand.robotiq.open()
+    hand.gripper.holding = True
     hand.robotiq.wish(0.0)
     wait_for(lambda: hand.robotiq.grip().opening == 0)
-    assert not hand.robotiq.grip().holding  # closed on nothing
+    assert not hand.robotiq.grip().holding
 
 
 def test_a_gripper_that_lost_its_power_is_trouble(hand):
