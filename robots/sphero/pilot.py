@@ -2,8 +2,9 @@
 
 The SDK's comfortable interface (`SpheroEduAPI`) sends the last power again and again from a thread, whether anybody
 still wants it or not, so it is not used: commands go to the toy itself, one at a time, each after the answer to the one
-before and no faster than the model takes them. Of several wishes meanwhile the newest is sent. A wish lives `TTL`; then
-both motors get zero. While it lives it is said again every `KEEP`, which also shows whether the toy still answers.
+before; the SDK's own queue spaces them as the model wants it. Of several wishes meanwhile the newest is sent. A wish
+lives `TTL`; then both motors get zero. While it lives it is said again every `KEEP`, which also shows whether the toy
+still answers.
 
 A toy that is lost is looked for again, with more and more patience, until `GIVE_UP`. When it is back, it begins at
 rest. What a lost toy does, nobody can say: one of version 1 is told to stop by itself after `OWN_TIMEOUT` without a
@@ -136,14 +137,12 @@ class Pilot:
     def _follow(self, toy: Any) -> bool:
         """Send what is wanted now. Whether that is rest, and the toy confirmed it."""
         powers = self._wanted()
-        sent = time.monotonic()
         try:
             self._send(toy, powers)
         except TimeoutError:
             self.gauges["toy_unanswered_commands"] += 1
         if self._ether.radio.trouble or self._silent() > SILENCE:
             raise TimeoutError
-        time.sleep(max(0.0, sent + toy.toy_type.cmd_safe_interval - time.monotonic()))
         return powers == self.powers == AT_REST
 
     def _wanted(self) -> Powers:

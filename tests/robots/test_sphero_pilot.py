@@ -61,10 +61,13 @@ def flying():
     """Makes pilots; in the end they are closed, and nothing of the SDK is left."""
     before, pilots = threading.active_count(), []
 
-    def fly(toy, model="sprk", name="SK-1234"):
+    def fly(toy, model="sprk", name="SK-1234", spaced=False):
         ether = Ether(toy.find, toy.client)
-        pilots.append((Pilot(model, name, ether, BLUE), ether))
-        return pilots[-1][0]
+        one = Pilot(model, name, ether, BLUE)
+        if not spaced:  # a toy's pace would take half of a test's time
+            one._kind.toy_type = one._kind.toy_type._replace(cmd_safe_interval=0.002)
+        pilots.append((one, ether))
+        return one
 
     yield fly
     for one, ether in pilots:
@@ -128,6 +131,8 @@ def test_a_power_ends_even_where_no_answer_comes(flying):
 
 def test_a_toy_that_does_not_answer_is_stopped_before_it_is_given_up_whatever_is_wished(flying, monkeypatch):
     monkeypatch.setattr(pilot, "FIRST_WAIT", 60.0)
+    monkeypatch.setattr(pilot, "DEAF", 0.4)
+    monkeypatch.setattr(pilot, "SILENCE", 1.0)
     toy = Toy()
     one = flying(toy)
     wishing(one, AHEAD, lambda: toy.firmware.powers == AHEAD)
@@ -138,7 +143,7 @@ def test_a_toy_that_does_not_answer_is_stopped_before_it_is_given_up_whatever_is
 
 def test_of_many_wishes_the_newest_is_sent_and_no_faster_than_the_model_takes_them(flying):
     toy = Toy()
-    one = flying(toy)
+    one = flying(toy, spaced=True)
     wishing(one, (1, 1), lambda: toy.told)
     for power in range(2, 200):
         one.wish((power, power))

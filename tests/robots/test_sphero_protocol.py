@@ -35,7 +35,6 @@ def driver(toy):
     toy.arm()
     yield toy
     toy.stop(Stop.DAMP)
-    pumped(toy, lambda: not powers(toy).any())
 
 
 def pumped(driver, until, seconds=10.0, action=None):
@@ -140,11 +139,11 @@ def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, monkeypat
     pumped(driver, lambda: np.allclose(powers(driver), -70 / 255), action=BACK)
 
 
-def test_a_hidden_ball_and_a_frozen_camera_disarm_it(driver):
-    driver.link.double.order("hide", seconds=2.5)
+def test_a_hidden_ball_rests_and_a_frozen_camera_is_started_anew(driver):
+    driver.link.double.order("hide", seconds=1.5)
     pumped(driver, lambda: driver.read().values["ball_lost"], action=AHEAD)
     assert (driver.read().values["ball_position"] == -1).all()
-    pumped(driver, lambda: driver.health().mode == Mode.DISARMED, action=AHEAD)
+    pumped(driver, lambda: not powers(driver).any(), action=AHEAD)
     with pytest.raises(StaleState, match="put it into the arena"):
         driver.arm()
     pumped(driver, lambda: not driver.read().values["ball_lost"])
@@ -164,11 +163,4 @@ def test_a_killed_double_is_lost_without_holding_anybody_up(driver, monkeypatch)
     began = time.monotonic()
     driver.disconnect()
     assert time.monotonic() - began < 8
-    monkeypatch.undo()
-    driver.connect(30)
-    pumped(driver, lambda: driver.health().link_age < 0.5)
-    with pytest.raises(FaultLatched, match="rests"):
-        driver.arm()
-    driver.clear_fault("Ada")
-    driver.arm()
-    pumped(driver, lambda: powers(driver).any(), action=AHEAD)
+    assert driver.health().mode == Mode.FAULT and "rests" in driver.health().fault
