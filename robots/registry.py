@@ -20,6 +20,7 @@ from robots.task import Task
 GROUP = "daydreamer.robots"
 BUILT_IN = {
     "gym": "robots.gym:GymDriver",
+    "lerobot": "robots.lerobot.driver:LeRobotDriver",
     "sphero": "robots.sphero.driver:SpheroDriver",
     "unitree_a1": "robots.unitree_a1.driver:A1Driver",
     "ur5e": "robots.ur5e.driver:UR5eDriver",

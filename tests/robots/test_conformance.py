@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import odd_lerobot
 import pytest
 from gymnasium import spaces
 
@@ -27,6 +28,7 @@ ROBOTS = {
     "ur5e": ("ur5e", {}),
     "xarm": ("xarm", {"model": "xarm7", "actions": "moves"}),
     "own": ("own_robot:Cart", {}),
+    "lerobot": ("lerobot", odd_lerobot.OPTIONS),
 }
 PROTOCOLS = {
     "a1": ("unitree_a1", {"pose": "belly", "link": "protocol"}),

@@ -43,3 +43,13 @@ def test_commands_outlive_the_period_of_a_slow_robot():
     assert slow.spec.command_ttl >= 1.0 and slow.spec.damp_after >= slow.spec.command_ttl
     with pytest.raises(ValueError, match="command_ttl: 0.2 s: at least two control periods"):
         replace(slow.spec, command_ttl=0.2)
+
+
+def test_a_driver_of_an_installed_package_is_found_by_its_entry_point(tmp_path, monkeypatch):
+    installed = tmp_path / "daydreamer_cart-0.1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: daydreamer-cart\nVersion: 0.1\n")
+    (installed / "entry_points.txt").write_text("[daydreamer.robots]\ncart = daydreamer_cart:Cart\n")
+    (tmp_path / "daydreamer_cart.py").write_text("from robots.gym import GymDriver as Cart\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "cart" in names() and driver_class("cart").__name__ == "GymDriver"
