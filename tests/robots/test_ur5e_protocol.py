@@ -268,6 +268,17 @@ def test_after_an_emergency_stop_somebody_at_the_pendant_powers_on(arm, double):
     arm.go(turned(0.1))
 
 
+def test_a_robot_without_power_is_connected_to_and_waits_for_its_operator(double):
+    double.order("estop")
+    double.order("release")
+    link = RtdeLink(PERIOD, double.host)
+    assert "power the robot on" in link.open(10.0).trouble
+    arm = Player(link)
+    double.order("power")
+    arm.recover()
+    link.close()
+
+
 @played
 def test_a_lost_connection_is_made_again_and_the_arm_stands_until_somebody_looks(arm, double):
     arm.go(turned(0.1))
