@@ -32,14 +32,14 @@ from robots.ur5e.anatomy import MODELS
 from robots.ur5e.fingers import Fingers, FingersServer
 from robots.ur5e.machine import HZ, UNLOCK_AFTER, Machine
 from robots.ur5e.ports import Ports
-from robots.ur5e.rtde import Session
+from robots.ur5e.rtde import Session, Version
 from robots.ur5e.sdk import DASHBOARD, RTDE, SCRIPT, STREAM_HZ
 from robots.ur5e.status import EMERGENCY_STOP, NORMAL, PROTECTIVE_STOP, ROBOT_MODES
 
 if TYPE_CHECKING:
     from robots.cameras.double import RenderedRealSense
 
-VERSION = (5, 12, 0, 1101319)
+VERSIONS = {"ur5e": (5, 12, 0, 1101319), "ur5": (3, 15, 8, 106339)}  # of PolyScope; the second knows no remote control
 SAFETY = {NORMAL: "NORMAL", PROTECTIVE_STOP: "PROTECTIVE_STOP", EMERGENCY_STOP: "ROBOT_EMERGENCY_STOP"}
 TOO_SOON = ("Cannot unlock protective stop until 5s after occurrence. "
             "Always inspect cause of protective stop before unlocking")
@@ -48,10 +48,11 @@ TOO_SOON = ("Cannot unlock protective stop until 5s after occurrence. "
 class Controller:
     """The machine behind its ports on `host`."""
 
-    def __init__(self, host: str, robot: Machine, gripper: bool, camera: RenderedRealSense | None) -> None:
+    def __init__(self, host: str, robot: Machine, version: Version, gripper: bool,
+                 camera: RenderedRealSense | None) -> None:
         self._robot, self._fingers, self._camera = robot, Fingers(robot), camera
-        services = {RTDE: lambda: Stream(Session(VERSION, robot.write)), SCRIPT: lambda: Scripts(robot),
-                    DASHBOARD: lambda: Dashboard(robot)}
+        services = {RTDE: lambda: Stream(Session(version, robot.write)), SCRIPT: lambda: Scripts(robot),
+                    DASHBOARD: lambda: Dashboard(robot, version)}
         if gripper:
             services[robotiq.PORT] = lambda: FingersServer(self._fingers)
         self._ports = Ports(host, services)
@@ -132,8 +133,8 @@ class Dashboard:
 
     greeting = b"Connected: Universal Robots Dashboard Server\n"
 
-    def __init__(self, robot: Machine) -> None:
-        self._robot, self._pending = robot, b""
+    def __init__(self, robot: Machine, version: Version) -> None:
+        self._robot, self._version, self._pending = robot, version, b""
 
     def feed(self, data: bytes) -> bytes:
         """An answer to each complete line."""
@@ -143,10 +144,8 @@ class Dashboard:
     def _answer(self, line: str) -> str:
         robot = self._robot
         questions = {
-            "polyscopeversion": lambda: "URSoftware {}.{}.{}.{} (Mar 22 2022)".format(*VERSION),
-            "get serial number": lambda: "20225500001",
+            "polyscopeversion": lambda: "URSoftware {}.{}.{}.{} (Mar 22 2022)".format(*self._version),
             "get robot model": lambda: "UR5",
-            "is in remote control": lambda: str(robot.remote).lower(),
             "robotmode": lambda: f"Robotmode: {ROBOT_MODES[robot.robot_mode]}",
             "safetystatus": lambda: f"Safetystatus: {SAFETY[robot.safety_mode]}",
             "running": lambda: f"Program running: {str(robot.program_runs).lower()}",
@@ -156,6 +155,9 @@ class Dashboard:
             "power on": lambda: robot.power_on() or "Powering on",
             "brake release": lambda: robot.release_brakes() or "Brake releasing",
         }
+        if self._version[0] >= 5:
+            questions |= {"get serial number": lambda: "20225500001",
+                          "is in remote control": lambda: str(robot.remote).lower()}
         return questions.get(line.lower(), lambda: f"could not understand: '{line}'")()
 
 
@@ -172,7 +174,7 @@ def main(settings: Mapping[str, Any]) -> None:
     robot = Machine(arm, STREAM_HZ, (anatomy.lower, anatomy.upper), settings.get("unlock_after", UNLOCK_AFTER),
                     settings["seed"])
     camera = arm.realsense() if settings["camera"] else None
-    controller = Controller(host, robot, settings["gripper"], camera)
+    controller = Controller(host, robot, VERSIONS[settings["model"]], settings["gripper"], camera)
     serve({"address": host, "camera": camera and camera.address}, controller.order, controller.tick, HZ)
     if camera is not None:
         camera.close()

@@ -28,6 +28,7 @@ for _number in range(48):
     WRITABLE |= {f"input_int_register_{_number}": "INT32", f"input_double_register_{_number}": "DOUBLE"}
 
 Value = float | int | tuple[float, ...]
+Version = tuple[int, int, int, int]  # major, minor, bugfix, build
 
 
 class Garbled(ValueError):
@@ -35,10 +36,10 @@ class Garbled(ValueError):
 
 
 class Session:
-    """One client. `version`: the controller's own (major, minor, bugfix, build). `write` is called with each package of
-    inputs that the client sends."""
+    """One client. `version`: the controller's own. `write` is called with each package of inputs that the client
+    sends."""
 
-    def __init__(self, version: tuple[int, int, int, int], write: Callable[[dict[str, Value]], None]) -> None:
+    def __init__(self, version: Version, write: Callable[[dict[str, Value]], None]) -> None:
         self._version, self._write = version, write
         self._pending = b""
         self._inputs: list[list[str]] = []
