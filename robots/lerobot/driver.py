@@ -26,7 +26,7 @@ from robots.monitors import Threshold
 from robots.safety import Limits
 
 LOST = 5.0  # s without a reading until the link is given up
-TURN = 2.0  # s that an exchange may take in virtual time
+TURN = 10.0  # s that an exchange may take in virtual time
 DEPTH_UNIT = 0.02  # metres per count of a depth signal
 MILLIMETRE, NEAR, FAR = 0.001, 0.05, 5.1  # LeRobot's depth counts, and what is kept of it [m]
 CLAMPED = 1e-3  # of a range; where the robot sends what differs by more from what it was told, the mask says so

@@ -34,7 +34,8 @@ class Wobbly:
     def __init__(self, config):
         self.config = config
         self.state = {"pan.pos": 30.0, "lift.pos": -45.0, "gripper.pos": 100.0, "x.vel": 0.0} | config.start
-        self.sent, self.calls, self.threads, self.failing, self.connected = [], [], set(), False, False
+        self.asked, self.sent, self.calls, self.threads = [], [], [], set()
+        self.failing = self.connected = False
         ALL.append(self)
 
     @property
@@ -68,6 +69,7 @@ class Wobbly:
         self._called("send_action")
         sent = {name: float(np.clip(value, self.state[name] - self.config.clamp, self.state[name] + self.config.clamp))
                 for name, value in action.items()}
+        self.asked.append(action)
         self.sent.append(sent)
         self.state = self.state | sent
         return sent

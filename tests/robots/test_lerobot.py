@@ -30,7 +30,7 @@ def arm():
         driver = make_driver("lerobot", options(**config))
         if paced:
             driver.keep_pace(1.0)
-        driver.connect(5.0)
+        driver.connect(30.0)
         made.append(driver)
         return driver, odd_lerobot.ALL[-1]
 
@@ -103,12 +103,22 @@ def test_a_stopped_robot_holds_its_positions_and_ends_its_velocities(arm):
     assert driver.health().mode == Mode.FAULT
 
 
+def test_a_stopped_robot_does_not_go_on_pressing_against_what_blocks_it(arm):
+    driver, robot = arm(clamp=0.0)
+    driver.arm()
+    steps(driver, [1, 1, 1, 0], 10)
+    assert robot.asked[-1]["pan.pos"] > 60 and robot.state["pan.pos"] == 30
+    driver.stop(Stop.DAMP)
+    driver.tick()
+    assert robot.asked[-1] == robot.state
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=4, max_size=4),
                 max_size=8), st.floats(-200, 200), st.floats(-200, 200))
 def test_whatever_is_commanded_from_wherever_what_is_sent_is_finite_and_bounded_and_comes_back(wishes, pan, lift):
     driver = make_driver("lerobot", options(start={"pan.pos": pan, "lift.pos": lift}))
-    driver.connect(5.0)
+    driver.connect(30.0)
     robot = odd_lerobot.ALL.pop()
     driver.arm()
     for wish in wishes:
@@ -195,7 +205,7 @@ def test_disconnecting_says_the_last_word_and_lets_go(arm):
     until(lambda: (driver.command(np.float32([0, 0, 0, 1])), driver.tick(), robot.state["x.vel"] > 0.01)[-1])
     driver.disconnect()
     assert robot.state["x.vel"] == 0 and robot.calls[-2:] == ["send_action", "disconnect"]
-    driver.connect(5.0)
+    driver.connect(30.0)
     assert driver.health().mode == Mode.DISARMED and odd_lerobot.ALL[-1] is not robot
 
 
@@ -205,7 +215,7 @@ def test_disconnecting_says_the_last_word_and_lets_go(arm):
 def test_why_a_robot_does_not_connect_is_told(config, told, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda _: (_ for _ in ()).throw(EOFError("EOF when reading a line")))
     with pytest.raises(LinkLost, match=told):
-        make_driver("lerobot", options(**config)).connect(0.2 if "hangs" in config.values() else 5.0)
+        make_driver("lerobot", options(**config)).connect(0.2 if "hangs" in config.values() else 30.0)
 
 
 @pytest.mark.parametrize("change, told", [
@@ -216,7 +226,7 @@ def test_why_a_robot_does_not_connect_is_told(config, told, monkeypatch):
 ])
 def test_a_config_that_does_not_fit_the_robot_is_told(change, told):
     with pytest.raises(LinkLost, match=told):
-        make_driver("lerobot", options() | {"units": UNITS | change}).connect(5.0)
+        make_driver("lerobot", options() | {"units": UNITS | change}).connect(30.0)
 
 
 @pytest.mark.parametrize("feature, told", [
@@ -259,7 +269,7 @@ def test_the_task_that_comes_with_it_pays_for_the_middle():
 def test_without_lerobot_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "draccus", None)
     with pytest.raises(LinkLost, match="pip install lerobot"):
-        make_driver("lerobot", options() | {"type": "so101_follower"}).connect(5.0)
+        make_driver("lerobot", options() | {"type": "so101_follower"}).connect(30.0)
 
 
 def test_a_robot_of_the_real_package_is_found_by_its_type_and_driven(tmp_path):
