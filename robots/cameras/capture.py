@@ -62,7 +62,7 @@ class CaptureProcess(Camera):
         self._watch.start()
         deadline = time.monotonic() + timeout
         try:
-            while self._shared.read() is None and not self._lost:
+            while not (self._refresh() or self._lost):
                 if time.monotonic() > deadline:
                     raise CameraLost(self._story(self._why or f"no frame within {timeout:g} s"))
                 time.sleep(LOOK / 4)
@@ -77,9 +77,7 @@ class CaptureProcess(Camera):
             raise CameraLost(self._lost)
         if self._watch is None:
             raise CameraLost(f"{self._source}: open the camera first")
-        if self._frame is None or self._frame.sequence != self._shared.number:
-            number, image, depth, captured = self._shared.read()
-            self._frame = Frame(image, depth, captured, number)
+        self._refresh()
         return self._frame
 
     def close(self) -> None:
@@ -99,6 +97,13 @@ class CaptureProcess(Camera):
         if self._frame is None:
             return restarts
         return restarts | {"camera_age_seconds": (time.monotonic_ns() - self._frame.time) * 1e-9}
+
+    def _refresh(self) -> bool:
+        """Takes the newest frame out of shared memory; whether there is any."""
+        if self._frame is None or self._frame.sequence != self._shared.number:
+            if (shared := self._shared.read()) is not None:
+                self._frame = Frame(shared.image, shared.depth, shared.time, shared.number)
+        return self._frame is not None
 
     def _look_after(self) -> None:
         try:

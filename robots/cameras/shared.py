@@ -51,8 +51,8 @@ class SharedFrames:
                                                "depth": self._blank if depth is None else depth}))
 
     def read(self) -> SharedFrame | None:
-        """The newest frame; None before the first."""
-        message = self._frames.read()
+        """The newest frame; None before the first, and where a writer died while it wrote that."""
+        message = _newest(self._frames)
         if message is None:
             return None
         values = self._packing.unpack(message[1])
@@ -70,8 +70,15 @@ class SharedFrames:
 
     def said(self) -> str:
         """What was said last; empty where nothing was."""
-        message = self._words.read()
+        message = _newest(self._words)
         return "" if message is None else message[1].decode(errors="ignore")
+
+
+def _newest(box: Mailbox) -> tuple[int, bytes] | None:
+    try:
+        return box.read()
+    except BlockingIOError:  # only the very first message can be torn with none beside it
+        return None
 
 
 def _packing(size: tuple[int, int], depth: np.dtype) -> Packing:

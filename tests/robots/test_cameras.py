@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from robots.cameras.decode import View, crop, decode, metres, shrink, shrink_dep
 from robots.cameras.double import RenderedRealSense
 from robots.cameras.ladder import Ladder, Patience, Step
 from robots.cameras.realsense import Pipeline, Recorded, Software
+from robots.cameras.shared import SharedFrames
 from robots.cameras.software_device import SoftwareDevice
 from robots.cameras.source import OLDEST, Raw, SourceLost, build, describe, on_our_clock
 from robots.cameras.webcam import Webcam
@@ -197,6 +199,19 @@ def test_a_frame_counts_once_both_its_number_and_its_clock_went_on(frames):
         else:
             assert new == max(arrived, captured + 1)
             last, captured = (number, stamp), new
+
+
+def test_a_first_frame_whose_writer_died_is_no_frame_and_the_next_writer_goes_on():
+    size, depth = (12, 16), np.dtype(np.float32)
+    memory = SharedFrames.create(size, depth)
+    reader, image = SharedFrames(memory, size, depth), np.full((*size, 3), 7, np.uint8)
+    SharedFrames(memory, size, depth).write(image, None, 5)
+    with mmap.mmap(memory, 0) as torn:
+        torn[torn.find(bytes([7] * 9))] = 8
+    assert reader.read() is None and reader.number == 1
+    SharedFrames(memory, size, depth).write(image, None, 6)
+    assert reader.read().time == 6 and (reader.read().image == 7).all()
+    os.close(memory)
 
 
 # the capture process
