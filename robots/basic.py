@@ -7,11 +7,11 @@ does.
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 
 import numpy as np
 
+from robots.clock import Clock
 from robots.driver import Applied, Clip, Driver, Health, Mode, NotConnected, RobotError, RobotSpec, Signals, Stop
 from robots.safety import Gate, Interlock, Trust, Watchdog
 
@@ -23,7 +23,8 @@ class BasicDriver(Driver):
         self.spec = spec
         self._gate, self._interlock = Gate(spec.action_space, spec.noop), Interlock()
         self._watchdog = Watchdog(spec.command_ttl, spec.damp_after)
-        self._connected, self._action, self._speed, self._ticks = False, None, 0.0, 0
+        self._connected, self._action, self._ticks = False, None, 0
+        self._clock: Clock | None = None  # once the owner keeps pace with it
 
     def open(self, timeout: float) -> None:
         """Make the connection within `timeout` seconds, or raise LinkLost. A double starts anew."""
@@ -111,11 +112,19 @@ class BasicDriver(Driver):
         return Health(self._interlock.mode, self._interlock.fault, ticks=self._ticks)
 
     def keep_pace(self, speed: float) -> None:
-        """Commands then age by the clock on the wall, not by ticks."""
-        self._speed = speed
+        """Commands then age by the clock on the wall, `speed` times as fast, not by ticks."""
+        if self._clock is None:
+            self._clock = Clock(speed)
+        else:
+            self._clock.run_at(speed)
+
+    @property
+    def _speed(self) -> float:
+        """Of the robot's clock; 0 in virtual time."""
+        return 0.0 if self._clock is None else self._clock.speed
 
     def _now(self) -> int:
-        return round(time.monotonic_ns() * self._speed if self._speed else self._ticks * 1e9 / self.spec.inner_hz)
+        return round(self._ticks * 1e9 / self.spec.inner_hz) if self._clock is None else self._clock.now()
 
     def _take(self, values: dict[str, np.ndarray]) -> None:
         odd = [name for name, value in values.items() if not np.isfinite(value).all()]

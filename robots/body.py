@@ -31,6 +31,7 @@ from robots.body_layout import (
     CONTROL_TIME,
     MODE,
     READY,
+    SPEED,
     STOPS,
     Files,
     Layout,
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 SILENCE = 0.2  # s without a sign of the body until its lock is looked at
 HUNG = 2.0  # s without a sign until a body that still lives is given up
 ANSWER, PARKING = 2.0, 10.0  # s to answer an order, and to lay the robot down
+SLOWEST, FASTEST = 0.001, 100.0  # speeds of a double's clock
 POLL = 0.002
 
 
@@ -72,15 +74,15 @@ class Body(Driver):
     """Driver `driver` with `options` in a process of its own.
 
     `name` is unique on this computer, as a run's folder with a robot's name is. `speed`: how many times as fast as real
-    time its clock runs. `monitors`: thresholds that differ from the driver's own. `log_path`: where the process writes
-    what goes wrong.
+    time its clock runs, until `keep_pace` says otherwise. `monitors`: thresholds that differ from the driver's own.
+    `log_path`: where the process writes what goes wrong.
     """
 
     def __init__(self, name: str, driver: str, options: Mapping[str, Any], control_hz: float = 20.0, speed: float = 1.0,
                  seed: int = 0, monitors: Mapping[str, Threshold] | None = None) -> None:
-        if not 0 < speed <= 100:
-            raise ValueError(f"speed: {speed!r}: allowed is above 0, to 100")
         self._driver = make_driver(driver, options, control_hz, seed)  # never connected: for what it knows
+        self._region: Region | None = None
+        self.keep_pace(speed)
         self.spec: RobotSpec = self._driver.spec
         watched = {**DEFAULTS, **self._driver.thresholds, **(monitors or {})}
         self._settings = {"name": name, "driver": driver, "options": dict(options), "control_hz": control_hz,
@@ -88,7 +90,6 @@ class Body(Driver):
                           "monitors": {gauge: [limits.warn, limits.stop] for gauge, limits in watched.items()}}
         self._files, self._layout = Files(name), Layout(self.spec)
         self._digest, self.log_path = self._layout.digest(self._settings), self._files.log
-        self._region: Region | None = None
         self._child: subprocess.Popen | None = None
         self._control: int | None = None
         self._orders = itertools.count(time.monotonic_ns())
@@ -113,6 +114,7 @@ class Body(Driver):
         self._take_control()
         try:
             self._region = self._attach(deadline)
+            self._tell_speed()
             if self._latched:
                 self.stop(Stop.ESTOP)
             self._ask("attach")
@@ -175,6 +177,16 @@ class Body(Driver):
     def tick(self) -> None:
         """The body ticks itself."""
 
+    def keep_pace(self, speed: float) -> None:
+        """From now on, and whenever it is connected, the clock of a double runs this many times as fast as the wall's.
+        Raises ValueError for a robot with a clock of its own."""
+        if not SLOWEST <= speed <= FASTEST:
+            raise ValueError(f"speed: {speed!r}: allowed is {SLOWEST:g} to {FASTEST:g}")
+        self._driver.keep_pace(speed)
+        self._speed = speed
+        if self._region is not None:
+            self._tell_speed()
+
     def arm(self) -> None:
         """Waits for the body's answer."""
         self._living()
@@ -222,6 +234,9 @@ class Body(Driver):
                 self._latched = fields["fault"]
             fields["fault"] = self._latched
         return fields
+
+    def _tell_speed(self) -> None:
+        self._region.words[SPEED] = round(self._speed * 1e6)
 
     def _take_control(self) -> None:
         if self._control is None:

@@ -19,8 +19,9 @@ from robots.driver import RobotSpec
 from robots.shared_memory import Packing, Region, folder
 
 # Words. The body writes the first six, the control process the others; the stop of level n stands at STOPS + n.
+# SPEED is that of the robot's clock, in millionths; 0: as the body was started.
 READY, BODY_PID, BODY_TIME, MODE, CLIP, BUSY = range(6)
-CONTROL_TIME, STOPS = 8, 8
+CONTROL_TIME, STOPS, SPEED = 8, 8, 12
 
 _STAMP = struct.Struct("<qq")
 _TRIES, _MOMENT = 10, 0.002  # looks at a lock that seems taken, s between them

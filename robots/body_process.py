@@ -28,6 +28,7 @@ from robots.body_layout import (
     CONTROL_TIME,
     MODE,
     READY,
+    SPEED,
     STOPS,
     Files,
     Layout,
@@ -35,6 +36,7 @@ from robots.body_layout import (
     text,
     unstamp,
 )
+from robots.clock import Clock
 from robots.driver import Driver, Health, Mode, RobotError, Stop
 from robots.monitors import DEFAULTS, Monitors, Threshold
 from robots.realtime import real_time
@@ -50,16 +52,17 @@ PUBLISH, REPORT = 0.005, 0.1  # s of the robot's clock between readings, s betwe
 
 
 class Pace:
-    """How many ticks of `period` seconds are due; lateness beyond `CATCH_UP` is given up and counted in `overruns`."""
+    """How many ticks of `period` seconds of the robot's clock are due; lateness beyond `CATCH_UP` is given up and
+    counted in `overruns`."""
 
-    def __init__(self, period: float, speed: float) -> None:
-        self._period, self._most = period / speed, max(1, round(CATCH_UP / period))
-        self._next = time.monotonic()
+    def __init__(self, period: float, clock: Clock) -> None:
+        self._period, self._most, self._clock = period, max(1, round(CATCH_UP / period)), clock
+        self._next = clock.seconds()
         self.overruns = 0
 
     def due(self) -> int:
         """Ticks to do now; they count as done."""
-        late = int((time.monotonic() - self._next) / self._period)
+        late = int((self._clock.seconds() - self._next) / self._period)
         if (lost := late - self._most) > 0:
             self.overruns += lost
             self._next += lost * self._period
@@ -73,7 +76,7 @@ class BodyProcess:
 
     def __init__(self, driver: Driver, region: Region, layout: Layout, speed: float,
                  monitors: Monitors = Monitors(DEFAULTS)) -> None:
-        self._driver, self._region, self._layout, self._speed, self._monitors = driver, region, layout, speed, monitors
+        self._driver, self._region, self._layout, self._monitors = driver, region, layout, monitors
         self._tripped = ""  # why the monitors stopped the robot
         self._counts = (0, 0)  # ticks and overruns at the last report
         self._stopped = [0] * (len(Stop) + 1)  # when the last stop of each level was said
@@ -82,7 +85,8 @@ class BodyProcess:
         self._published = self._reported = 0.0
         self._last_report: Health | None = None
         self._leaving = threading.Event()
-        self._pace = Pace(1 / driver.spec.inner_hz, speed)
+        self._clock = Clock(speed)
+        self._pace = Pace(1 / driver.spec.inner_hz, self._clock)
 
     def leave(self) -> None:
         """Park and end; from a signal handler."""
@@ -96,19 +100,21 @@ class BodyProcess:
         while not self._leaving.is_set() and (time.monotonic_ns() - int(words[CONTROL_TIME])) * 1e-9 < ABANDONED:
             self._obey_stops()
             self._obey_order()
+            self._follow_speed()
             self._follow_command()
             for _ in range(self._pace.due()):
                 self._driver.tick()
             self._publish()
             words[READY] = 1
-            time.sleep(WAKE / max(1.0, self._speed))
+            time.sleep(WAKE / max(1.0, self._clock.speed))
         words[READY] = 0
         self._park()
 
     def _park(self) -> None:
-        """Disconnects the driver, while a thread goes on passing stops to it."""
+        """Disconnects the driver, not slower than in real time, while a thread goes on passing stops to it."""
         watch = threading.Thread(target=self._watch_stops, daemon=True)
         self._leaving.clear()
+        self._run_at(max(1.0, self._clock.speed))
         watch.start()
         try:
             self._driver.disconnect()
@@ -127,6 +133,15 @@ class BodyProcess:
             if (asked := int(words[STOPS + level])) != self._stopped[level]:
                 self._stopped[level] = asked
                 self._driver.stop(level)
+
+    def _follow_speed(self) -> None:
+        if asked := int(self._region.words[SPEED]):
+            self._run_at(asked / 1e6)
+
+    def _run_at(self, speed: float) -> None:
+        if speed != self._clock.speed:
+            self._clock.run_at(speed)
+            self._driver.keep_pace(speed)
 
     def _obey_order(self) -> None:
         message = self._region.boxes["order"].read()
@@ -160,7 +175,7 @@ class BodyProcess:
         if message is None or message[0] == self._command:
             return
         self._command, (sent, _, data) = message[0], unstamp(message[1])
-        fresh = (time.monotonic_ns() - sent) * 1e-9 * self._speed <= self._driver.spec.command_ttl
+        fresh = (time.monotonic_ns() - sent) * 1e-9 * self._clock.speed <= self._driver.spec.command_ttl
         if fresh and sent >= max(self._ordered, *self._stopped):
             applied = self._driver.command(self._layout.action.unpack(data)["action"])
             self._region.words[CLIP] = int(applied.clip)
@@ -173,7 +188,7 @@ class BodyProcess:
         last = self._last_report
         if last is None or (health.mode, health.fault) != (last.mode, last.fault) or now - self._reported >= REPORT:
             self._report(health)
-        if now - self._published >= PUBLISH / self._speed:
+        if now - self._published >= PUBLISH / self._clock.speed:
             self._published = now
             self._show(health)
 
@@ -182,7 +197,7 @@ class BodyProcess:
         if signals.sequence == self._sequence:
             return
         self._sequence = signals.sequence
-        captured = time.monotonic_ns() - round(health.link_age / self._speed * 1e9)
+        captured = time.monotonic_ns() - round(health.link_age / self._clock.speed * 1e9)
         boxes = self._region.boxes
         if self._layout.images.size:
             boxes["images"].write(self._layout.images.pack(signals.values))

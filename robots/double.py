@@ -50,7 +50,8 @@ class Camera:
 
     def __init__(self, model: mujoco.MjModel, name: str, hz: float, shape: tuple[int, int] = FRAME,
                  depth: bool = True) -> None:
-        self._model, self._name, self._period, self._shape, self._depth = model, name, 1 / hz, shape, depth
+        self._model, self._name, self._hz, self._shape, self._depth = model, name, hz, shape, depth
+        self._pause = 1 / hz
         self._data = mujoco.MjData(model)
         self._eye: Eye | None = None
         self._thread: threading.Thread | None = None
@@ -60,10 +61,13 @@ class Camera:
         channels = {"image": 3} | ({"depth": 1} if depth else {})
         self._frame = {name: np.zeros((*shape, count), np.uint8) for name, count in channels.items()}
 
-    def keep_pace(self) -> None:
-        """From now on frames are rendered on a thread of their own, at most `hz` of them a second."""
-        self._thread = threading.Thread(target=self._render_until_closed, name="camera", daemon=True)
-        self._thread.start()
+    def keep_pace(self, speed: float = 1.0) -> None:
+        """From now on frames are rendered on a thread of their own, at most `hz` of them a second of the robot's clock,
+        or of the wall's where that is the faster one."""
+        self._pause = 1 / (self._hz * max(1.0, speed))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._render_until_closed, name="camera", daemon=True)
+            self._thread.start()
 
     def frame(self, qpos: np.ndarray) -> dict[str, np.ndarray]:
         """`image` and `depth` of this state; with a thread the newest finished ones (at first black), while these are
@@ -89,7 +93,7 @@ class Camera:
             while self._wanted.wait() and not self._closed:
                 self._wanted.clear()
                 self._frame = self._render(self._pose)
-                pause.wait(self._period)
+                pause.wait(self._pause)
         except Exception:
             log.exception("camera %s: rendering stopped; the last frame stays", self._name)
         finally:

@@ -220,9 +220,10 @@ class Driver(ABC):
         return np.zeros(space.shape, np.float32)
 
     def keep_pace(self, speed: float) -> None:
-        """The owner ticks in real time, `speed` times as fast as the robot's clock: from now on, slow work (rendering,
-        vendor calls) belongs on threads and parking keeps that pace. Without this call all of it happens in virtual
-        time."""
+        """The owner ticks in real time, the robot's clock `speed` times as fast as the wall's: from now on, slow work
+        (rendering, vendor calls) belongs on threads and parking keeps that pace. Without this call all of it happens in
+        virtual time. Called again whenever a double's speed changes, on the thread that ticks; what is not a double
+        refuses any speed but 1 (ValueError)."""
 
     def reseed(self, seed: int) -> None:
         """What a double draws from now on (noise, a random pose) depends on `seed` alone. Hardware ignores it."""

@@ -55,8 +55,9 @@ class Link(ABC, Generic[C, S]):
         """What a double knows and no robot measures, to judge estimates and results by; empty elsewhere."""
         return {}
 
-    def keep_pace(self) -> None:
-        """As Driver.keep_pace: slow work belongs on threads from the next `open` on."""
+    def keep_pace(self, speed: float = 1.0) -> None:
+        """As Driver.keep_pace: slow work belongs on threads from the next `open` on, and is done as often as the
+        robot's clock wants it at this speed from now on."""
 
     def reseed(self, seed: int) -> None:
         """As Driver.reseed."""

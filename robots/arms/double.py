@@ -72,7 +72,7 @@ class ArmDouble(ArmLink):
         self._tool = self.model.site("tool").id
         self._window, self._most = SPEED * LAG, COLLISION * anatomy.effort
         self._camera: Camera | None = None
-        self._paced, self._ticks = False, 0
+        self._speed, self._ticks = 0.0, 0  # speed: 0 in virtual time
 
     def reseed(self, seed: int) -> None:
         """Noise and where objects lie depend on `seed` alone from now on."""
@@ -92,8 +92,8 @@ class ArmDouble(ArmLink):
         self._delay = Delay(round(self._world.latency * self._hz))
         if self._world.camera_hz and self._camera is None:
             self._camera = Camera(self.model, "front", self._world.camera_hz)
-            if self._paced:
-                self._camera.keep_pace()
+            if self._speed:
+                self._camera.keep_pace(self._speed)
         return self._state()
 
     def exchange(self, command: ArmCommand | None) -> ArmState:
@@ -132,9 +132,11 @@ class ArmDouble(ArmLink):
         """The controller stops by itself."""
         self._trouble = f"protective stop: {why}; look what the arm touches, then clear the fault"
 
-    def keep_pace(self) -> None:
+    def keep_pace(self, speed: float = 1.0) -> None:
         """Render on a thread from the next `open` on."""
-        self._paced = True
+        if self._speed and self._camera is not None:
+            self._camera.keep_pace(speed)
+        self._speed = speed
 
     def extras(self) -> dict[str, np.ndarray]:
         """The camera's `image` and `depth`."""

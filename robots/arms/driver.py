@@ -122,7 +122,7 @@ class ArmDriver(Driver):
         if self.link is None:
             self.link = self._make_link()
         if self._speed:
-            self.link.keep_pace()
+            self.link.keep_pace(self._speed)
         self._interlock.stop(Stop.DAMP)
         self._state = self.link.open(timeout)
         if not _is_finite(self._state):
@@ -234,8 +234,12 @@ class ArmDriver(Driver):
                       gauges=gauges | self.link.gauges(), busy=self._motion.busy)
 
     def keep_pace(self, speed: float) -> None:
-        """Renders on a thread and parks in real time."""
+        """Renders on a thread and parks in real time. Only a double in this process has another speed than 1."""
+        if speed != 1 and self.options.link != "direct":
+            raise ValueError(f"speed: {speed:g}: link={self.options.link} runs in real time, at 1")
         self._speed = speed
+        if self.link is not None:
+            self.link.keep_pace(speed)
 
     def reseed(self, seed: int) -> None:
         """Targets; and the double's noise and places of objects."""

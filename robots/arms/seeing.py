@@ -84,9 +84,9 @@ class SeeingLink(ArmLink):
         """See Link."""
         return dict(self.link.truth())
 
-    def keep_pace(self) -> None:
+    def keep_pace(self, speed: float = 1.0) -> None:
         """See Link."""
-        self.link.keep_pace()
+        self.link.keep_pace(speed)
 
     def reseed(self, seed: int) -> None:
         """See Link."""

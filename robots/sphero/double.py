@@ -88,7 +88,7 @@ class SpheroDouble(Link[Powers, BallState]):
         self._every = max(1, round(hz / camera_hz))
         self.arena = Arena()
         self._camera: Camera | None = None
-        self._paced, self._ticks = False, 0
+        self._speed, self._ticks = 0.0, 0  # speed: 0 in virtual time
         self.reseed(seed)
 
     def open(self, timeout: float) -> BallState:
@@ -99,8 +99,8 @@ class SpheroDouble(Link[Powers, BallState]):
             self.arena.put(np.array([0.5, 0.5]), 0.0)
         self._powers, self._opened = (0, 0), self._ticks
         self._camera = self.arena.camera(self._camera_hz)
-        if self._paced:
-            self._camera.keep_pace()
+        if self._speed:
+            self._camera.keep_pace(self._speed)
         self._look()
         deadline = time.monotonic() + timeout
         while not self._frame.image.any():
@@ -134,9 +134,11 @@ class SpheroDouble(Link[Powers, BallState]):
         return {"ball_position": self.arena.position, "ball_velocity": self.arena.velocity,
                 "arena_width": np.array(WIDTH)}
 
-    def keep_pace(self) -> None:
+    def keep_pace(self, speed: float = 1.0) -> None:
         """Render on a thread from the next `open` on."""
-        self._paced = True
+        if self._speed and self._camera is not None:
+            self._camera.keep_pace(speed)
+        self._speed = speed
 
     def reseed(self, seed: int) -> None:
         """Starting places depend on `seed` alone from now on."""

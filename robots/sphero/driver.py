@@ -53,7 +53,8 @@ class SpheroDriver(BasicDriver):
         self.link: SphereLink | None = None
         self._tracker = Tracker(options.corners, options.colour)
         self._goal = np.asarray(options.goal, np.float32)
-        self._speed = 0.0 if options.link == "direct" else 1.0
+        if options.link != "direct":
+            super().keep_pace(1.0)
         if options.model == "sprk":
             self.thresholds = self.thresholds | {"battery_volts": Threshold(7.0, 6.5)}
         self.reseed(seed)
@@ -63,7 +64,7 @@ class SpheroDriver(BasicDriver):
         if self.link is None:
             self.link = self._make_link()
         if self._speed:
-            self.link.keep_pace()
+            self.link.keep_pace(self._speed)
         self._frame, self._seen, self._position = -1, None, np.zeros(2, np.float32)
         self._commands, self._burst = 0, None
         self._pictures: deque[tuple[int, np.ndarray]] = deque()
@@ -126,6 +127,8 @@ class SpheroDriver(BasicDriver):
         if self.options.link != "direct" and speed != 1:
             raise ValueError(f"speed: {speed:g}: a Sphero behind its own protocol runs in real time, at speed 1")
         super().keep_pace(speed)
+        if self.link is not None:
+            self.link.keep_pace(speed)
 
     def reseed(self, seed: int) -> None:
         """Starting places of a double, and how the ball is scattered."""

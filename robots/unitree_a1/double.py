@@ -54,7 +54,7 @@ class A1Double(A1Link):
         self._motion = self.data.qvel
         self._torques, self._sensors = self.data.ctrl, self.data.sensordata
         self._camera: Camera | None = None
-        self._paced = False
+        self._speed = 0.0  # 0: virtual time
         self._ticks = 0
 
     def reseed(self, seed: int) -> None:
@@ -70,8 +70,8 @@ class A1Double(A1Link):
         self._delay = Delay(_ticks(self._latency))
         if self._camera_hz and self._camera is None:
             self._camera = Camera(self.model, "chase", self._camera_hz)
-            if self._paced:
-                self._camera.keep_pace()
+            if self._speed:
+                self._camera.keep_pace(self._speed)
         return self._state()
 
     def exchange(self, command: LowCommand) -> LowState:
@@ -99,9 +99,11 @@ class A1Double(A1Link):
             self._camera.close()
             self._camera = None
 
-    def keep_pace(self) -> None:
+    def keep_pace(self, speed: float = 1.0) -> None:
         """Render on a thread from the next `open` on."""
-        self._paced = True
+        if self._speed and self._camera is not None:
+            self._camera.keep_pace(speed)
+        self._speed = speed
 
     def extras(self) -> dict[str, np.ndarray]:
         """`disturbances`: how often it was turned, pushed and lifted since it was opened; the camera's `image` and

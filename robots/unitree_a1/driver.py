@@ -89,7 +89,7 @@ class A1Driver(Driver):
         if self.link is None:
             self.link = make_link(self.options, self.spec.control_hz, self._seed)
         if self._speed:
-            self.link.keep_pace()
+            self.link.keep_pace(self._speed)
         self._interlock.stop(Stop.DAMP)
         self._estimator.reset()
         self._felt = np.zeros(3)
@@ -202,6 +202,8 @@ class A1Driver(Driver):
         if speed != 1 and self.options.link != "direct":
             raise ValueError(f"speed: {speed:g}: link={self.options.link} runs in real time, at 1")
         self._speed = speed
+        if self.link is not None:
+            self.link.keep_pace(speed)
 
     def reseed(self, seed: int) -> None:
         """Noise and random poses of the double."""

@@ -426,6 +426,47 @@ def test_speed_makes_the_robots_clock_run_faster(name):
         Body(name, "gym", {"id": "CartPole-v1"}, speed=0)
 
 
+def ticks_of_a_second(body):
+    """Inner periods of a second on the wall, done or given up."""
+    count = lambda health: health.ticks + health.overruns  # noqa: E731
+    before, start = count(body.health()), time.monotonic()
+    time.sleep(0.6)
+    return (count(body.health()) - before) / (time.monotonic() - start)
+
+
+def test_a_speed_that_changes_counts_from_then_on_and_outlives_the_body(name):
+    body = Body(name, "gym", {"id": "CartPole-v1"})
+    body.connect()
+    try:
+        hz = body.spec.inner_hz
+        body.keep_pace(0.02)
+        assert ticks_of_a_second(body) < 0.3 * hz  # reported at 10 Hz
+        body.keep_pace(3.0)
+        assert ticks_of_a_second(body) == pytest.approx(3 * hz, rel=0.3)  # and nothing of the slow second is made up
+        os.kill(body.pid, signal.SIGKILL)
+        wait_until(lambda: body.health().fault)
+        body.connect()
+        assert ticks_of_a_second(body) == pytest.approx(3 * hz, rel=0.3)
+    finally:
+        body.disconnect()
+
+
+def test_a_robot_with_a_clock_of_its_own_keeps_it(name):
+    with pytest.raises(ValueError, match="real time"):
+        Body(name, "unitree_a1", {"link": "protocol"}).keep_pace(0.5)
+    with pytest.raises(ValueError, match="speed"):
+        Body(name, "ur5e", {"link": "protocol"}, speed=2.0)
+
+
+def test_a_slow_clock_does_not_keep_the_robot_from_parking(name):
+    body = Body(name, "unitree_a1", {"pose": "stand"}, speed=0.02)
+    body.connect()
+    body.arm()
+    start = time.monotonic()
+    body.disconnect()
+    assert time.monotonic() - start < 9.0  # 2.3 s in real time, two minutes at that speed
+
+
 def test_an_abandoned_body_lays_the_robot_down_and_ends(name, monkeypatch):
     import robots.body_process as process
 
