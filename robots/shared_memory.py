@@ -63,8 +63,8 @@ class Mailbox:
         return max(_HEAD.unpack_from(slot)[0] for slot in self._slots)
 
     def read(self) -> tuple[int, bytes] | None:
-        """The number and bytes of the newest message; None before the first. Raises BlockingIOError where each attempt
-        met a torn slot, which takes a writer that writes faster than memory can be copied."""
+        """The number and bytes of the newest message; None until the first is whole. Raises BlockingIOError where each
+        attempt met a torn slot, which takes a writer that writes faster than memory can be copied."""
         for _ in range(_ATTEMPTS):
             heads = [(*_HEAD.unpack_from(slot), slot) for slot in self._slots]
             if not any(head[0] for head in heads):
@@ -73,6 +73,8 @@ class Mailbox:
                 message = bytes(slot[_HEAD.size : _HEAD.size + length]) if number and length <= self._size else b""
                 if number and _checksum(number, message) == checksum:
                     return number, message
+        if self.number <= 1:
+            return None
         raise BlockingIOError("shared memory: only torn messages")
 
 

@@ -29,8 +29,8 @@ def check_link(config: Config) -> None:
     """Raises ConfigError where the config's robot has no such thing as a link to choose."""
     options = registry.driver_class(config.robot.driver).Options
     if "link" not in {field.name for field in dataclasses.fields(options)}:
-        raise ConfigError(f"{config.name}: robot.driver: {config.robot.driver}: there is no hardware behind it; leave "
-                          "out --robot and --double")
+        raise ConfigError(f"{config.name}: robot.driver: {config.robot.driver}: there is one way to it only; leave out "
+                          "--robot and --double")
 
 
 def model_spaces(config: Config) -> tuple[spaces.Dict, spaces.Box | spaces.Discrete]:

@@ -32,6 +32,15 @@ def test_a_torn_message_is_passed_over_for_the_one_before():
     assert mailbox.read() == (1, b"first message")
 
 
+def test_a_first_message_that_is_not_whole_yet_is_none():
+    memory = memoryview(bytearray(Mailbox.room(64)))
+    mailbox = Mailbox(memory, 64)
+    mailbox.write(b"first message")
+    place = bytes(memory).index(b"first")
+    memory[place] ^= 1
+    assert mailbox.read() is None
+
+
 def test_a_message_that_is_too_long_is_refused_and_the_old_one_stays():
     mailbox = box(4)
     mailbox.write(b"1234")

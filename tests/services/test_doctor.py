@@ -113,7 +113,7 @@ def test_a_motion_that_is_not_a_little_is_an_error(tmp_path, axis, by, seconds, 
 
 
 @pytest.mark.parametrize("options, said", [
-    (["--robot", "hardware"], "no hardware behind it"), (["--double", "protocol"], "no hardware behind it"),
+    (["--robot", "hardware"], "one way to it only"), (["--double", "protocol"], "one way to it only"),
     (["--robot", "real"], "--robot real: hardware or double"), (["--double", "x"], "--double x: direct or protocol"),
     (["--robot", "hardware", "--double", "direct"], "is no double")])
 def test_a_link_that_there_is_not_is_an_error_that_says_so(monkeypatch, capsys, options, said):
