@@ -14,14 +14,13 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import numpy as np
-from gymnasium import spaces
 
 from robots.arms.anatomy import Anatomy
 from robots.arms.fence import Fence
 from robots.arms.link import ArmCommand, ArmLink, ArmState
-from robots.arms.motion import Glide, Joints, Motion, Tool, follow, over
-from robots.arms.moves import Moves
+from robots.arms.motion import Glide, follow, over
 from robots.arms.options import ArmOptions
+from robots.arms.spec import motion, robot_spec
 from robots.arms.tasks import PickPlace, Reach
 from robots.driver import (
     Applied,
@@ -33,7 +32,6 @@ from robots.driver import (
     Mode,
     NotConnected,
     RobotError,
-    RobotSpec,
     Signals,
     StaleState,
     Stop,
@@ -64,11 +62,10 @@ class ArmDriver(Driver):
             raise ValueError(f"control_hz: {control_hz:g}: allowed is 1 to {self.anatomy.inner_hz:g}")
         self.inner_hz = control_hz * round(self.anatomy.inner_hz / control_hz)
         self._period, self._control_hz, self._seed = 1 / self.inner_hz, control_hz, seed
-        self._motion = _motion(self.anatomy, self._period, options)
-        self.spec = _spec(self.anatomy, options, self._motion, control_hz, self.inner_hz)
+        self._motion = motion(self.anatomy, self._period, options)
+        self.spec = robot_spec(self.anatomy, options, self._motion, control_hz, self.inner_hz)
         self.link: ArmLink | None = None
-        self._make_link = link or {"direct": self.direct, "protocol": self._protocol,
-                                   "hardware": self._hardware}[options.link]
+        self._make_link = link or self._way
         self._gate, self._fence = Gate(self.spec.action_space, self.spec.noop), Fence(self.anatomy, self._period)
         self._limits = Limits(self.anatomy.lower, self.anatomy.upper, self._period, velocity=self.anatomy.velocity,
                               acceleration=self.anatomy.acceleration, window=WINDOW)
@@ -99,21 +96,17 @@ class ArmDriver(Driver):
 
         return ArmDouble(self.anatomy, self.inner_hz, Surroundings.of(self.options, self._control_hz), self._seed)
 
-    def _protocol(self) -> ArmLink:
-        link = self.protocol()
-        if self.options.camera == "off":
+    def _way(self) -> ArmLink:
+        """The link that the options name, with its camera."""
+        options = self.options
+        if options.link == "direct":
+            return self.direct()
+        link = self.protocol() if options.link == "protocol" else self.hardware()
+        if options.camera == "off":
             return link
-        from robots.arms.seeing import SeeingLink, rendered
+        from robots.arms.seeing import with_camera
 
-        return SeeingLink(link, lambda: rendered(link.double.said))
-
-    def _hardware(self) -> ArmLink:
-        link = self.hardware()
-        if self.options.camera == "off":
-            return link
-        from robots.arms.seeing import SeeingLink, realsense
-
-        return SeeingLink(link, lambda: realsense(self.options.camera_serial, self.options.camera_crop))
+        return with_camera(link, options)
 
     def connect(self, timeout: float = 10.0) -> None:
         """Opens the link and comes up disarmed. A latched fault stays latched."""
@@ -148,7 +141,7 @@ class ArmDriver(Driver):
         self.link.close()
 
     def read(self) -> Signals:
-        """The newest state and what follows from it; see `_spec` for names, sizes and units."""
+        """The newest state and what follows from it; see `robots.arms.spec` for names, sizes and units."""
         self._require_connection()
         state = self._state
         pose, jacobian = self.anatomy.chain.jacobian(state.q)
@@ -349,36 +342,6 @@ class ArmDriver(Driver):
 
 def _is_finite(state: ArmState) -> bool:
     return math.isfinite(state.q.sum() + state.dq.sum() + state.effort.sum() + state.gripper)
-
-
-def _motion(anatomy: Anatomy, period: float, options: ArmOptions) -> Motion:
-    if options.actions == "moves":
-        return Moves(anatomy, period, options.reset_after, options.touch)
-    if options.actions == "joints":
-        return Joints(anatomy, period, options.gripper)
-    return Tool(anatomy, period, options.gripper, options.bins)
-
-
-def _spec(anatomy: Anatomy, options: ArmOptions, motion: Motion, control_hz: float, inner_hz: float) -> RobotSpec:
-    joints = anatomy.chain.joints
-    sizes = {  # name -> (size, unit)
-        "joint_angles": (joints, "rad"), "joint_velocities": (joints, "rad/s"), "effort": (joints, "N m"),
-        "setpoint": (joints, "rad"), "tool_position": (3, "m"), "tool_velocity": (3, "m/s"),
-        "gripper": (2, ""),  # measured and wanted opening
-        "holding": (1, ""), "side": (2, ""), "busy": (1, ""),
-    }
-    if options.target_every:
-        sizes["target"] = (3, "m")
-    signals: dict[str, spaces.Space] = {name: spaces.Box(-np.inf, np.inf, (size,), np.float32)
-                                        for name, (size, _) in sizes.items()}
-    units = {name: unit for name, (_, unit) in sizes.items()}
-    if options.camera == "front":
-        signals["image"] = spaces.Box(0, 255, (64, 64, 3), np.uint8)
-        signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
-        units |= {"image": "", "depth": "0.02 m"}
-    ttl = max(0.2, 2.5 / control_hz)
-    return RobotSpec(anatomy.name, spaces.Dict(signals), units, motion.space, control_hz, inner_hz, ttl,
-                     max(1.0, 2 * ttl), motion.noop)
 
 
 def _with(applied: Applied, clip: Clip) -> Applied:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from robots.arms.link import ArmCommand, ArmLink, ArmState
+from robots.arms.options import ArmOptions
 from robots.cameras.camera import Camera, CameraLost
 from robots.cameras.capture import CaptureProcess
 from robots.cameras.decode import View, to_counts
@@ -104,11 +104,10 @@ class SeeingLink(ArmLink):
         self._pictures = {"image": frame.image, "depth": to_counts(frame.depth, DEPTH_UNIT)}
 
 
-def realsense(serial: str, crop: Sequence[float]) -> Camera:
-    """The camera on this computer with this `serial` (without: the only one); `crop`: see View."""
-    return CaptureProcess(Pipeline(serial), View(crop=tuple(crop)))
-
-
-def rendered(said: dict[str, Any]) -> Camera:
-    """What a double's process renders, through the camera's SDK; `said`: what the double said when it listened."""
-    return CaptureProcess(Software(**said["camera"]), View())
+def with_camera(link: ArmLink, options: ArmOptions) -> SeeingLink:
+    """On hardware the RealSense on this computer; of a protocol double what its process renders, through the same
+    SDK."""
+    if options.link == "hardware":
+        source, view = Pipeline(options.camera_serial), View(crop=tuple(options.camera_crop))
+        return SeeingLink(link, lambda: CaptureProcess(source, view))
+    return SeeingLink(link, lambda: CaptureProcess(Software(**link.double.said["camera"]), View()))

@@ -12,6 +12,8 @@ from robots.ur5e.anatomy import LOWER, UPPER, UR5, UR5E
 HZ = 125.0
 BARE = Surroundings(objects=0, bins=False)
 MASSES = [3.761, 8.058, 2.846, 1.37, 1.30, 0.365]  # kg, of the UR5e's links, as UR publishes them
+ROWS = [(0, 0.1625, np.pi / 2), (-0.425, 0, 0), (-0.3922, 0, 0), (0, 0.1333, np.pi / 2), (0, 0.0997, -np.pi / 2),
+        (0, 0.0996, 0)]  # a, d [m], alpha
 CENTRES = [(0, -0.02561, 0.00193), (0.2125, 0, 0.11336), (0.15, 0, 0.0265), (0, -0.0018, 0.01634), (0, 0.0018, 0.01634),
            (0, 0, -0.001159)]  # m, in the frames after the links
 
@@ -50,28 +52,30 @@ def test_its_tool_is_where_the_published_dimensions_say_within_a_millimetre(anat
 
 
 def test_the_motors_carry_what_the_published_masses_weigh():
-    """The torque that holds a joint is that of the weights beyond it about its axis; what the gripper adds is what it
-    weighs at its own centre."""
+    """The torque that holds a joint is that of the weights beyond it about its axis."""
     model = mujoco.MjModel.from_xml_path(str(UR5E.model))
     data = mujoco.MjData(model)
     assert model.body_mass.sum() == pytest.approx(sum(MASSES))
-    origins = [*UR5E.chain._origins[1:], UR5E.chain.tool @ np.linalg.inv(_translation(0.15))]
     for q in np.random.default_rng(1).uniform(-3, 3, (5, 6)):
         data.qpos[:] = q
         mujoco.mj_forward(model, data)
-        frames = UR5E.chain._frames(q)
+        frames = published_frames(q)
         for joint in range(6):
             axis, centre, torque = frames[joint][:3, 2], frames[joint][:3, 3], 0.0
             for link in range(joint, 6):
-                place = (frames[link] @ origins[link] @ np.array([*CENTRES[link], 1]))[:3]
+                place = (frames[link + 1] @ np.array([*CENTRES[link], 1]))[:3]
                 torque += axis @ np.cross(place - centre, [0, 0, 9.81 * MASSES[link]])
             assert data.qfrc_bias[joint] == pytest.approx(torque, abs=1e-3)
 
 
-def _translation(z):
-    frame = np.eye(4)
-    frame[2, 3] = z
-    return frame
+def published_frames(q):
+    """The base's frame and those after each link, by the textbook's matrix."""
+    frames = [np.eye(4)]
+    for angle, (a, d, alpha) in zip(q, ROWS):
+        (st, sa), (ct, ca) = np.sin([angle, alpha]), np.cos([angle, alpha])
+        frames.append(frames[-1] @ np.array([[ct, -st * ca, st * sa, a * ct], [st, ct * ca, -ct * sa, a * st],
+                                             [0, sa, ca, d], [0, 0, 0, 1]]))
+    return frames
 
 
 def test_let_go_it_swings_without_losing_or_gaining_energy():
