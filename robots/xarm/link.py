@@ -264,7 +264,8 @@ class Pilot:
         if self._stands:
             self._wake()
         before = time.monotonic()
-        code = self._api.vc_set_joint_velocity(self._velocity(wish).tolist(), duration=WATCHDOG)
+        speeds = velocity(wish, self._newest(), time.monotonic_ns(), self._anatomy.velocity)
+        code = self._api.vc_set_joint_velocity(speeds.tolist(), duration=WATCHDOG)
         self.call_seconds = time.monotonic() - before
         if code == HAS_ERROR:
             self._look()
@@ -279,14 +280,6 @@ class Pilot:
         if time.monotonic() - self._ready > WAKING:
             self._look()
             self._give_up("xArm: somebody else stopped it or took it; look, then clear the fault")
-
-    def _velocity(self, wish: ArmCommand) -> np.ndarray:
-        """rad/s [J]."""
-        seen = self._newest()
-        if seen is None or (time.monotonic_ns() - seen.time) * 1e-9 > OLD:
-            return np.zeros_like(wish.dq)
-        fastest = self._anatomy.velocity
-        return np.clip(wish.dq + GAIN * (wish.q - seen.q), -fastest, fastest)
 
     def _wake(self) -> None:
         """Ready for velocities; the state comes after the mode, which takes it away."""
@@ -326,3 +319,11 @@ class Pilot:
             sdk.check("set_reduced_tcp_boundary", api.set_reduced_tcp_boundary(corners))
             sdk.check("set_fence_mode", api.set_fence_mode(True))
         self._stand()
+
+
+def velocity(wish: ArmCommand, seen: Reported | None, now: int, fastest: float) -> np.ndarray:
+    """rad/s [J], never more than `fastest`: zero where the newest report is missing, old or no number."""
+    if seen is None or not 0 <= now - seen.time <= OLD * 1e9:
+        return np.zeros_like(wish.dq)
+    wanted = wish.dq + GAIN * (wish.q - seen.q)
+    return np.clip(wanted, -fastest, fastest) if np.isfinite(wanted).all() else np.zeros_like(wish.dq)

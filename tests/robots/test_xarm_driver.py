@@ -3,8 +3,8 @@
 A quiet machine needs a few seconds for all of it; on a busy one, what is asked for may come late and still passes.
 """
 
+import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,11 +18,11 @@ from robots.driver import CommandRejected, LinkLost, Mode, Stop
 from robots.protocol import ProtocolDouble
 from robots.xarm.anatomy import MODELS, XARM6, XARM7
 from robots.xarm.driver import XArmDriver, XArmOptions
+from robots.xarm.link import Limits, XArmLink
 
 sdk = pytest.importorskip("robots.xarm.sdk")
 pytest.importorskip("xarm")
 SEED, HZ = 5, 10.0
-LIMITS = {"sensitivity": 3, "self_collision": True, "fence": None, "tool": XARM6.chain.tool}
 
 
 class Bench:
@@ -104,12 +104,16 @@ def bench(shared):
 def test_it_follows_commands_and_stands_when_disarmed(bench):
     assert bench.moves()
     assert bench.driver.spec.signals.contains(bench.values)
+    said = bench.driver.link.double.said
+    watcher = sdk.connect(said["address"], 20, said["port"], report_type="real")
+    assert watcher.state in (1, 2) and watcher.mode == 4
     bench.driver.stop(Stop.DAMP)
-    assert bench.run(2, until=lambda: bench.driver.link._api.state == 4)
+    assert bench.run(2, until=lambda: watcher.state == 4)  # no program moves it now
     bench.run(0.3)
     stood = bench.values["joint_angles"]
     bench.run(0.3)
     assert np.abs(bench.values["joint_angles"] - stood).max() < 1e-3
+    sdk.disconnect(watcher)
 
 
 def test_no_tick_waits_for_the_controller(bench):
@@ -153,6 +157,17 @@ def test_an_error_of_the_controller_is_a_fault_until_an_operator_clears_it(bench
     assert bench.armed().moves()
 
 
+def test_who_else_stops_the_arm_is_asked_about(bench):
+    bench.run(0.2, np.zeros(4, np.float32))
+    said = bench.driver.link.double.said
+    vendor = sdk.connect(said["address"], 20, said["port"], enable_report=False)
+    vendor.set_state(4)  # as the stop in the vendor's program does
+    sdk.disconnect(vendor)
+    assert bench.run(3, np.zeros(4, np.float32), lambda: bench.health.mode == Mode.FAULT)
+    assert "somebody else stopped it" in bench.health.fault
+    assert bench.armed().moves()
+
+
 def test_the_emergency_stop_button_is_released_before_its_fault_is_cleared(bench):
     bench.driver.stop(Stop.DAMP)  # it is seen also while nobody commands
     bench.order("estop")
@@ -183,10 +198,15 @@ def test_the_fingers_close_on_an_object_and_hold_it(bench):
 
 
 def test_garbled_replies_and_reports_disarm_until_the_stream_is_back(bench):
+    bench.go(np.array([0.39, -0.1, 0.15]), 1.0)
+    before = bench.values["tool_position"]
     bench.order("corrupt", seconds=0.1)
-    assert bench.run(5, np.zeros(4, np.float32), lambda: bench.health.mode != Mode.ARMED)
+    assert bench.run(5, np.array([0, 1, 0, 0], np.float32), lambda: bench.health.mode != Mode.ARMED)
     assert bench.health.mode == Mode.DISARMED
-    assert bench.armed().moves()
+    bench.armed()
+    moved = bench.values["tool_position"] - before
+    assert np.abs(moved).max() < 0.15, moved  # it did not go on towards where it seemed not to be yet
+    assert bench.moves()
 
 
 def test_a_lost_connection_is_a_lost_link_and_can_be_made_again(bench):
@@ -199,63 +219,107 @@ def test_a_lost_connection_is_a_lost_link_and_can_be_made_again(bench):
     assert bench.armed().moves()
 
 
-def sweep(joints, home):
-    """Setpoints and their velocities, 100 a second: out and back in 2 s, then a second at rest."""
-    for tick in range(300):
-        phase = min(tick / 200, 1.0) * 2 * np.pi
-        way = np.linspace(0.25, 0.1, joints)
-        speed = way * np.sin(phase) * np.pi if tick < 200 else np.zeros(joints)
-        yield ArmCommand(home + way * (1 - np.cos(phase)), speed)
+@pytest.fixture(scope="module")
+def box():
+    """A control box of an xArm 7 that links connect to as they do to a robot's: address and port."""
+    double = ProtocolDouble("robots.xarm.controller", {"model": "xarm7", "world": {"objects": 0, "bins": False}})
+    said = double.start(20)
+    yield said["address"], said["port"]
+    double.stop()
 
 
-def test_the_same_setpoints_give_the_same_motion_with_and_without_the_protocol():
-    from robots.xarm.link import Limits, XArmLink
-
-    link = XArmLink(XARM7, "", Limits(**LIMITS), double={"model": "xarm7", "world": {"objects": 0}})
-    direct = ArmDouble(XARM7, XARM7.inner_hz, Surroundings(objects=0))
-    direct.open()
-    link.open(20)
+@contextlib.contextmanager
+def linked(box, anatomy=XARM7, fence=None):
+    link = XArmLink(anatomy, box[0], Limits(3, True, fence, anatomy.chain.tool), port=box[1])
     try:
-        theirs, due = [], time.monotonic()
-        for command in sweep(7, XARM7.home):
-            theirs.append(link.exchange(command).q)
-            due = max(due + 0.01, time.monotonic())
-            time.sleep(max(0.0, due - time.monotonic()))
+        yield link, link.open(20)
     finally:
         link.close()
-    ours = np.array([direct.exchange(command).q for command in sweep(7, XARM7.home)])
-    apart = [np.abs(ours - q).max(1).min() for q in theirs]  # from the nearest point of the way
-    assert max(apart) < 0.05 and np.abs(ours[-1] - theirs[-1]).max() < 0.01
+
+
+def played(link, commands):
+    """The states that answer commands, 100 a second."""
+    due = time.monotonic()
+    for command in commands:
+        yield link.exchange(command)
+        due = max(due + 0.01, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
+
+
+def sweep(home):
+    """Setpoints and their velocities: out and back in 2 s, then half a second at a step that no velocity announces."""
+    way = np.linspace(0.25, 0.1, len(home))
+    for phase in np.linspace(0, 2 * np.pi, 200):
+        yield ArmCommand(home + way * (1 - np.cos(phase)), way * np.sin(phase) * np.pi)
+    yield from [ArmCommand(home + 0.02, np.zeros(len(home)))] * 50
+
+
+def test_the_same_setpoints_give_the_same_motion_with_and_without_the_protocol(box):
+    direct = ArmDouble(XARM7, XARM7.inner_hz, Surroundings(objects=0))
+    direct.open()
+    ours = np.array([direct.exchange(command).q for command in sweep(XARM7.home)])
+    with linked(box) as (link, state):
+        rest(link, XARM7.home)
+        theirs = np.array([state.q for state in played(link, sweep(XARM7.home))])
+        rest(link, ours[-1])
+    beside = [np.abs(ours - q).max(1).min() for q in theirs]  # of the way, whenever a busy machine let it be there
+    assert max(beside) < 0.03
+
+
+def rest(link, where):
+    """Stand there [J] rad, within 3 mrad."""
+    states = played(link, [ArmCommand(where, np.zeros(len(where)))] * 500)
+    assert any(np.abs(state.q - where).max() < 0.003 for state in states)
+
+
+def test_the_control_box_itself_stops_a_tool_that_leaves_its_fence(box):
+    with linked(box) as (link, state):
+        here = XARM7.chain.position(state.q)
+    with linked(box, fence=(here - 0.03, here + 0.03)) as (link, state):
+        turned = np.linspace(0, 0.3, 100)[:, None] * np.eye(7)[0]
+        commands = [ArmCommand(state.q + turn, np.eye(7)[0] * 0.3) for turn in turned]
+        states = list(played(link, commands + commands[-1:] * 100))
+        assert "xArm error 35: the tool left the controller's safety boundary" in states[-1].trouble
+        assert 0.02 < np.abs(XARM7.chain.position(states[-1].q) - here).max() < 0.06
+    with linked(box) as (link, state):
+        assert "error 35" in state.trouble  # connecting cleans nothing
+        vendor = sdk.connect(box[0], 20, box[1], enable_report=False)
+        vendor.set_fence_mode(False)  # as an operator does in the vendor's program: ours only draws fences
+        sdk.disconnect(vendor)
+        link.recover()
+        assert not link.exchange(None).trouble
+
+
+def test_another_model_than_the_config_s_is_refused(box):
+    with pytest.raises(CommandRejected, match="7 joints.*robot.options.model"), linked(box, XARM6):
+        pass
 
 
 MOVER = """
 import sys, time, numpy as np
 from robots.arms.link import ArmCommand
-from robots.xarm.anatomy import XARM6
+from robots.xarm.anatomy import XARM7
 from robots.xarm.link import Limits, XArmLink
 
-link = XArmLink(XARM6, sys.argv[1], Limits(3, True, None, XARM6.chain.tool), port=int(sys.argv[2]))
+link = XArmLink(XARM7, sys.argv[1], Limits(3, True, None, XARM7.chain.tool), port=int(sys.argv[2]))
 q = link.open(20).q
 while True:
     q[0] += 0.003
-    link.exchange(ArmCommand(q.copy(), np.eye(6)[0] * 0.3))
+    link.exchange(ArmCommand(q.copy(), np.eye(7)[0] * 0.3))
     time.sleep(0.01)
 """
 
 
-def test_the_arm_stops_by_itself_when_its_program_is_killed():
-    double = ProtocolDouble("robots.xarm.controller", {"model": "xarm6", "world": {"objects": 0}})
-    said = double.start(20)
-    mover = watcher = None
+def test_the_arm_stops_by_itself_when_its_program_is_killed(box):
+    watcher = sdk.connect(box[0], 20, box[1], report_type="real")
+    path = os.pathsep.join(filter(None, sys.path))
+    mover = subprocess.Popen([sys.executable, "-c", MOVER, box[0], str(box[1])], env=os.environ | {"PYTHONPATH": path})
     try:
-        watcher = sdk.connect(said["address"], 20, said["port"], report_type="real")
-        command = [sys.executable, "-c", MOVER, said["address"], str(said["port"])]
-        mover = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
-        deadline = time.monotonic() + 30
-        while watcher.angles[0] < 0.2:
+        deadline, start = time.monotonic() + 30, watcher.angles[0]
+        while watcher.angles[0] < start + 0.2:
             assert time.monotonic() < deadline and mover.poll() is None
             time.sleep(0.005)
-        mover.send_signal(signal.SIGKILL)
+        mover.kill()
         mover.wait()
         killed_at = watcher.angles[0]
         time.sleep(1.0)
@@ -263,25 +327,9 @@ def test_the_arm_stops_by_itself_when_its_program_is_killed():
         time.sleep(0.3)
         assert watcher.angles[0] == pytest.approx(stood, abs=1e-3) and stood - killed_at < 0.15
     finally:
-        if mover is not None and mover.poll() is None:
-            mover.kill()
-            mover.wait()
-        if watcher is not None:
-            sdk.disconnect(watcher)
-        double.stop()
-
-
-def test_another_model_than_the_config_s_is_refused_and_nothing_stays_open():
-    from robots.xarm.link import Limits, XArmLink
-
-    double = ProtocolDouble("robots.xarm.controller", {"model": "xarm7", "world": {"objects": 0}})
-    said = double.start(20)
-    try:
-        link = XArmLink(XARM6, said["address"], Limits(**LIMITS), port=said["port"])
-        with pytest.raises(CommandRejected, match="7 joints.*robot.options.model"):
-            link.open(10)
-    finally:
-        double.stop()
+        mover.kill()
+        mover.wait()
+        sdk.disconnect(watcher)
 
 
 def test_nobody_there_is_a_lost_link_in_time():

@@ -1,4 +1,5 @@
-"""The control box's protocol, without sockets: our bytes against the vendor SDK's own codec, and what they do."""
+"""The control box's protocol, without sockets: our bytes against the vendor SDK's own codec, and what they do; and the
+velocities that are sent."""
 
 import struct
 
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robots.arms.double import ArmDouble, Surroundings
+from robots.arms.link import ArmCommand
 from robots.xarm import wire
 from robots.xarm.anatomy import MODELS, XARM6
+from robots.xarm.link import OLD, Reported, velocity
 from robots.xarm.machine import HZ, MOVING, READY, STOPPED, Machine
 
 REPORT = pytest.importorskip("xarm.x3.report")
@@ -227,3 +230,23 @@ def test_modbus_of_another_size_is_refused():
     with pytest.raises(struct.error):
         bench.machine._modbus(b"\x09\x08")
     assert bench.machine.answer(wire.Request(1, 3, 124, b"\x09\x08"))[0] & wire.INVALID
+
+
+anything = st.lists(st.floats(), min_size=6, max_size=6).map(np.array)
+
+
+@given(anything, anything, anything, st.integers(-10**12, 10**12), st.floats(0.01, 3.14))
+def test_no_velocity_is_faster_than_allowed_or_no_number_whatever_is_wished_or_seen(q, dq, seen, age, fastest):
+    now = 10**15
+    sent = velocity(ArmCommand(q, dq), Reported(now - age, seen, seen, 1), now, fastest)
+    assert np.isfinite(sent).all() and (np.abs(sent) <= fastest).all()
+    if not 0 <= age <= OLD * 1e9:
+        assert not sent.any()
+
+
+def test_a_velocity_is_the_setpoint_s_own_and_goes_towards_it():
+    q, dq = np.linspace(-1, 1, 6), np.linspace(0.1, 0.2, 6)
+    assert np.array_equal(velocity(ArmCommand(q, dq), Reported(0, q, q, 1), 0, 1.8), dq)
+    behind = velocity(ArmCommand(q, dq), Reported(0, q - 0.01, q, 1), 0, 1.8)
+    assert (behind > dq).all() and (behind < dq + 0.2).all()
+    assert not velocity(ArmCommand(q, dq), None, 0, 1.8).any()
