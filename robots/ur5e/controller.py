@@ -18,7 +18,6 @@ is no order for packet loss: TCP repeats what is lost, and what is left of it is
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -26,12 +25,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robots.arms.double import ArmDouble, Surroundings
+from robots.ports import Ports, address
 from robots.protocol import serve
 from robots.ur5e import robotiq
 from robots.ur5e.anatomy import MODELS
 from robots.ur5e.fingers import Fingers, FingersServer
 from robots.ur5e.machine import HZ, UNLOCK_AFTER, Machine
-from robots.ur5e.ports import Ports
 from robots.ur5e.rtde import Session, Version
 from robots.ur5e.sdk import DASHBOARD, RTDE, SCRIPT, STREAM_HZ
 from robots.ur5e.status import EMERGENCY_STOP, NORMAL, PROTECTIVE_STOP, ROBOT_MODES
@@ -159,12 +158,6 @@ class Dashboard:
             questions |= {"get serial number": lambda: "20225500001",
                           "is in remote control": lambda: str(robot.remote).lower()}
         return questions.get(line.lower(), lambda: f"could not understand: '{line}'")()
-
-
-def address() -> str:
-    """A loopback address that no other living process takes by the same rule."""
-    pid = os.getpid()
-    return f"127.{64 + (pid >> 16) % 128}.{pid >> 8 & 255}.{pid & 255}"
 
 
 def main(settings: Mapping[str, Any]) -> None:

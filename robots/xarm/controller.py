@@ -18,14 +18,13 @@ There is no order for packet loss: TCP repeats what is lost, and what is left of
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from robots.arms.double import ArmDouble, Surroundings
+from robots.ports import Ports, address
 from robots.protocol import serve
-from robots.ur5e.ports import Ports
 from robots.xarm import wire
 from robots.xarm.anatomy import MODELS
 from robots.xarm.machine import HZ, Machine
@@ -125,12 +124,6 @@ class Reader:
     def feed(self, data: bytes) -> bytes:
         """Says nothing to what it is told."""
         return b""
-
-
-def address() -> str:
-    """A loopback address that no other living process takes by the same rule."""
-    pid = os.getpid()
-    return f"127.{64 + (pid >> 16) % 128}.{pid >> 8 & 255}.{pid & 255}"
 
 
 def main(settings: Mapping[str, Any]) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robots.ports import Ports
 from robots.ur5e.fingers import Fingers, FingersServer
 from robots.ur5e.machine import Gripper
-from robots.ur5e.ports import Ports
 from robots.ur5e.robotiq import CLOSED, FULL, OPEN, PORT, Garbled, GripperError, Robotiq, parse, to_opening, to_position
 from robots.ur5e.rtde import DATA, INPUTS, OUTPUTS, START, Session, frame
 from robots.ur5e.rtde import Garbled as GarbledFrame

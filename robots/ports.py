@@ -1,8 +1,10 @@
-"""Ports of a double that several clients connect to, served by one thread that never waits."""
+"""Ports of a double that several clients connect to, served by one thread that never waits, and where they are: SDKs
+cannot always be told of other ports than their vendor's, so each double takes a loopback address of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 import socket
 from collections.abc import Callable, Mapping
@@ -88,3 +90,9 @@ class Ports:
             self.drop(client)
         elif answer:
             self.send(client, answer)
+
+
+def address() -> str:
+    """A loopback address that no other living process takes by the same rule."""
+    pid = os.getpid()
+    return f"127.{64 + (pid >> 16) % 128}.{pid >> 8 & 255}.{pid & 255}"
