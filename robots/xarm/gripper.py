@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from robots.driver import LinkLost, RobotError
+from robots.driver import LinkLost
 from robots.xarm import sdk
 
 log = logging.getLogger(__name__)
@@ -34,23 +34,27 @@ class Gripper:
         self._wish: float | None = None
         self._told: float | None = None
         self._told_at = self._answered = 0.0
-        self._ready, self._closing, self._recover = (threading.Event() for _ in range(3))
+        self._api: Any = None
+        self._ready, self._closing, self._begins = (threading.Event() for _ in range(3))
+        self._begins.set()
         self._thread = threading.Thread(target=self._run, name="xarm gripper", daemon=True)
 
     def open(self, timeout: float) -> None:
         """Enabled and measured. Raises LinkLost, which says why it is not."""
+        self._answered = time.monotonic()
         self._thread.start()
-        if not self._ready.wait(timeout) or self.trouble:
+        if not self._ready.wait(timeout):
             raise LinkLost(self.trouble or f"xArm: the gripper did not answer within {timeout:g} s; check its cable")
+        self.trouble = ""
 
     def wish(self, opening: float) -> None:
         """Go there; the newest wish counts."""
         self._wish = opening
 
     def recover(self) -> None:
-        """An operator cleared a fault: enable it anew."""
+        """An operator cleared a fault: enable it anew, and do not go on with what it was told before."""
         self.trouble = ""
-        self._recover.set()
+        self._begins.set()
 
     def close(self) -> None:
         """End the thread and its connection."""
@@ -59,50 +63,45 @@ class Gripper:
             self._thread.join(3)
 
     def _run(self) -> None:
-        api = None
-        try:
-            api = self._connect()
-            self._enable(api)
-            self._answered = time.monotonic()
-            while not self._closing.is_set():
-                self._turn(api)
-                self._closing.wait(PAUSE)
-        except (RobotError, OSError) as error:
-            self.trouble = str(error)
-            log.error("the gripper's thread ended: %s", error)
-        finally:
-            self._ready.set()
-            if api is not None:
-                sdk.disconnect(api)
+        while not self._closing.is_set():
+            try:
+                if self._begins.is_set():
+                    self._begin()
+                self._tell()
+                self._ask()
+                self._answered = time.monotonic()
+                self._ready.set()
+            except Exception as error:  # the SDK raises where an answer is odd
+                self._failed(str(error))
+            self._closing.wait(PAUSE)
+        if self._api is not None:
+            sdk.disconnect(self._api)
 
-    def _enable(self, api: Any) -> None:
+    def _begin(self) -> None:
+        """Over a connection that is there, enabled, and told nothing yet."""
+        if self._api is None or not self._api.connected:
+            self._api = self._connect()
+        api, self._wish, self._told = self._api, None, None
+        sdk.check("clean_gripper_error", api.clean_gripper_error())
         sdk.check("set_gripper_mode", api.set_gripper_mode(0))
         sdk.check("set_gripper_enable", api.set_gripper_enable(True))
         sdk.check("set_gripper_speed", api.set_gripper_speed(self._speed))
+        self._begins.clear()
 
-    def _turn(self, api: Any) -> None:
-        """Tell what is new, ask where the fingers are. What fails is tried again for a while."""
-        try:
-            if self._recover.is_set():
-                self._recover.clear()
-                api.clean_gripper_error()
-                self._enable(api)
-            self._tell(api)
-            self._ask(api)
-            self._answered = time.monotonic()
-            self._ready.set()
-        except RobotError as error:
-            if time.monotonic() - self._answered > GIVE_UP and not self.trouble:
-                self.trouble = str(error)
+    def _failed(self, why: str) -> None:
+        """It is tried again, and for a while nobody hears of it."""
+        if not self.trouble and time.monotonic() - self._answered > GIVE_UP:
+            log.error("%s", why)
+            self.trouble = why
 
-    def _tell(self, api: Any) -> None:
+    def _tell(self) -> None:
         wish = self._wish
         if wish is not None and wish != self._told:
-            sdk.check("set_gripper_position", api.set_gripper_position(round(wish * OPEN), wait_motion=False))
+            sdk.check("set_gripper_position", self._api.set_gripper_position(round(wish * OPEN), wait_motion=False))
             self._told, self._told_at = wish, time.monotonic()
 
-    def _ask(self, api: Any) -> None:
-        code, position = api.get_gripper_position()
+    def _ask(self) -> None:
+        code, position = self._api.get_gripper_position()
         sdk.check("get_gripper_position", code if position is not None else code or 4)
         before, self.opening = self.opening, min(1.0, max(0.0, position / OPEN))
         rests = abs(self.opening - before) < STILL and time.monotonic() - self._told_at > SETTLE

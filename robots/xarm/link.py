@@ -41,6 +41,7 @@ FIRMWARE = (1, 8, 0)  # the first whose velocities can end by themselves
 LOOK_EVERY = 0.5  # s between questions after errors, while nothing else tells of them
 WAKING = 0.5  # s after the arm was enabled, or last took a velocity, in which it may say that it is not ready
 GIVE_UP = 1.0  # s in which no call succeeds; until then the driver holds, or disarms, for want of states
+CONNECTING = 3.0  # s for the gripper's connection, once the arm's is there
 RECOVERY = 1.6  # s to wait for the controller's way back; who asked for it waits 2 s
 HAS_ERROR, NOT_READY = 1, 9  # codes
 
@@ -139,7 +140,7 @@ class XArmLink(ArmLink):
         api.register_report_callback(self._on_report, report_cartesian=False)
         self._pilot = Pilot(api, self._anatomy, self._limits, self._newest)
         self._pilot.open()
-        self._gripper = Gripper(lambda: sdk.connect(self._address, left(), self._port, enable_report=False),
+        self._gripper = Gripper(lambda: sdk.connect(self._address, CONNECTING, self._port, enable_report=False),
                                 self._gripper_speed)
         self._gripper.open(left())
         while len(self._reports) < self._reports.maxlen:
@@ -181,7 +182,7 @@ class Pilot:
         self._api, self._anatomy, self._limits, self._newest = api, anatomy, limits, newest
         self.trouble, self.call_seconds, self.failed = "", 0.0, 0
         self._wish: ArmCommand | None = None
-        self._stands = self._closing = False
+        self._stands = self._wakes = self._closing = False
         self._ready = self._looked = self._succeeded = 0.0
         self._come = threading.Event()
         self._recovery: Future[None] | None = None
@@ -223,28 +224,35 @@ class Pilot:
             self._come.clear()
             if self._recovery is not None:
                 self._answer_recovery()
-            try:
-                self._obey(self._wish)
-                self._succeeded = time.monotonic()
-            except CommandRejected as error:
-                self.failed += 1
-                if time.monotonic() - self._succeeded > GIVE_UP:
-                    self._give_up(str(error))
+            self._try(self._wish)
+        if not self._stands:
+            self._try(None)
+
+    def _try(self, wish: ArmCommand | None) -> None:
+        """What fails is tried again with the next wish, for a while; the SDK also raises where an answer is odd."""
+        try:
+            self._obey(wish)
+            self._succeeded = time.monotonic()
+        except Exception as error:
+            self.failed += 1
+            if time.monotonic() - self._succeeded > GIVE_UP:
+                self._give_up(str(error))
 
     def _answer_recovery(self) -> None:
         recovery, self._recovery = self._recovery, None
         try:
             self._recover()
-        except CommandRejected as error:
+        except Exception as error:
             self._give_up(str(error))
-            recovery.set_exception(error)
+            recovery.set_exception(CommandRejected(str(error)))
         else:
             recovery.set_result(None)
 
     def _recover(self) -> None:
         api = self._api
-        api.clean_error()
-        api.clean_warn()
+        for call in (api.clean_error, api.clean_warn):
+            code = call()
+            sdk.check(call.__name__, 0 if code == HAS_ERROR else code)  # whether it is gone is asked below
         sdk.check("motion_enable", api.motion_enable(True))
         self.trouble, self._succeeded = "", time.monotonic()
         self._look()
@@ -254,14 +262,14 @@ class Pilot:
         self._set_limits()
 
     def _obey(self, wish: ArmCommand | None) -> None:
-        """Raises CommandRejected; what fails is tried again with the next wish, for a while."""
+        """Raises CommandRejected where a call fails."""
         if wish is None or self.trouble:
             if not self._stands:
                 self._stand()
             elif time.monotonic() - self._looked > LOOK_EVERY:
                 self._look()
             return
-        if self._stands:
+        if not self._wakes:
             self._wake()
         before = time.monotonic()
         speeds = velocity(wish, self._newest(), time.monotonic_ns(), self._anatomy.velocity)
@@ -283,13 +291,14 @@ class Pilot:
 
     def _wake(self) -> None:
         """Ready for velocities; the state comes after the mode, which takes it away."""
-        api = self._api
+        api, self._stands = self._api, False
         sdk.check("motion_enable", api.motion_enable(True))
         sdk.check("set_mode", api.set_mode(VELOCITY_MODE))
         sdk.check("set_state", api.set_state(RUN))
-        self._stands, self._ready = False, time.monotonic()
+        self._wakes, self._ready = True, time.monotonic()
 
     def _stand(self) -> None:
+        self._wakes = False
         sdk.check("set_state", self._api.set_state(STOP))
         self._stands = True
 
@@ -301,9 +310,10 @@ class Pilot:
     def _look(self) -> None:
         """Asks for the controller's error."""
         self._looked = time.monotonic()
-        code, answer = self._api.get_err_warn_code()
-        if code == 0 and answer[0]:
-            self._give_up(error_text(answer[0]))
+        code, (error, _) = self._api.get_err_warn_code()
+        sdk.check("get_err_warn_code", code)
+        if error:
+            self._give_up(error_text(error))
 
     def _set_limits(self) -> None:
         """The SDK ends the first with a state that lets the arm move: it stands again at the end. A fence that somebody

@@ -27,6 +27,7 @@ from robots.xarm.codes import call_text
 log = logging.getLogger(__name__)
 
 PORT = 502
+WARNING = 2
 ANSWER_WITHIN = 0.5  # s; the SDK's default of 2 s is longer than an arm should wait for its next command
 _connecting = threading.Lock()
 
@@ -73,9 +74,12 @@ def disconnect(api: Any) -> None:
 
 
 def check(call: str, result: Any) -> None:
-    """Raises CommandRejected with what a call's return code means, unless it is 0. Some calls return a list."""
+    """Raises CommandRejected with what a call's return code means, unless it is 0. Some calls return a list. A warning
+    is worth a line: the call was done."""
     code = result[0] if isinstance(result, list | tuple) else result
-    if code != 0:
+    if code == WARNING:
+        log.warning("%s", call_text(call, code))
+    elif code != 0:
         raise CommandRejected(call_text(call, code))
 
 
