@@ -165,8 +165,6 @@ class ArmDriver(Driver):
         if self._interlock.mode != Mode.ARMED:
             return _with(Gate(self.spec.action_space, self.spec.noop).admit(action), Clip.DISARMED)
         self._obey_hold()
-        if self._trust() != Trust.FRESH:
-            self._settle()
         applied = self._gate.admit(action)
         self._commands.feed(self.link.now())
         clip = self._motion.command(applied.action, self._limits.setpoint, self._state)

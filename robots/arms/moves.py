@@ -21,7 +21,7 @@ NAMES = ("noop", "+x", "-x", "+y", "-y", "+z", "-z", "toggle")
 STEP = 0.04  # m
 DIRECTIONS = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], float)
 THERE = 0.001  # m
-BACK = 0.01  # m that the tool moves back from what it touched
+BACK = 0.015  # m that the tool moves back from what it touched
 CLOSING, OPENED = 0.15, 0.05  # s that fingers have before they are looked at; of the opening: near enough
 PATIENCE = 2.0  # s for fingers that do not arrive
 LOST = 0.3  # s without the feeling of holding until an object is given up
@@ -49,7 +49,7 @@ class Moves(Motion):
     def start(self, setpoint: np.ndarray, state: ArmState) -> None:
         """See Motion. The first thing the arm does is to go where moves can begin: over a bin, the tool down."""
         self._state, self._glide = state, Glide(self._anatomy.chain.position(setpoint), self._period)
-        self._goal = self._glide.place.copy()
+        self._goal = self._origin = self._glide.place.copy()
         self.opening, self._closed = None, state.gripper < 0.5
         self._idle = self._unheld = 0.0
         self._load, self._met = state.effort, Clip.NONE
@@ -67,9 +67,7 @@ class Moves(Motion):
         elif action != self.noop:
             wanted = self._goal + STEP * DIRECTIONS[action - 1]
             goal = self._allowed(wanted)
-            if self._arrived():
-                self._load = state.effort
-            self._goal = goal
+            self._head_for(goal)
             met |= Clip.NONE if np.abs(goal - wanted).max() < THERE else Clip.WORKSPACE
         return met
 
@@ -103,6 +101,12 @@ class Moves(Motion):
             elif 0 < self._reset_after < self._idle:
                 self._script = self._reset()
 
+    def _head_for(self, goal: np.ndarray) -> None:
+        """What the motors bear at rest, before they move, is what they bear without a touch."""
+        if self._arrived():
+            self._load = self._state.effort
+        self._origin, self._goal = self._glide.place.copy(), goal
+
     def _force(self) -> float:
         """N at the tool that the motors bear beyond what they bore when the move began."""
         _, jacobian = self._anatomy.chain.jacobian(self._state.q)
@@ -111,11 +115,11 @@ class Moves(Motion):
                                                     moves @ (self._state.effort - self._load))))
 
     def _give_way(self) -> None:
-        """Not where the tool should be, but where it is now, and a little back."""
-        here = self._anatomy.chain.position(self._state.q)
-        ahead = self._goal - here
+        """Back on the way that it came, a little before where it is now."""
+        here, way = self._anatomy.chain.position(self._state.q), self._goal - self._origin
+        way /= max(float(np.linalg.norm(way)), THERE)
         self._glide.stop(here)
-        self._goal = here - BACK * ahead / max(float(np.linalg.norm(ahead)), BACK)
+        self._goal = self._origin + max(0.0, float(way @ (here - self._origin)) - BACK) * way
         self._backing = True
         self._met |= Clip.TORQUE
 
@@ -160,7 +164,7 @@ class Moves(Motion):
         yield from self._go(np.array([*self._goal[:2], self._anatomy.hover]))
 
     def _go(self, goal: np.ndarray) -> Iterator[None]:
-        self._goal = goal
+        self._head_for(goal)
         while not self._arrived():
             yield
 

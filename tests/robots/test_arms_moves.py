@@ -152,7 +152,8 @@ def test_what_slips_out_of_the_fingers_is_noticed(player):
 def test_a_step_down_onto_something_gives_way_before_the_controller_stops(player):
     player.lay(player.tool[:2] + np.array([0, 0.045]))  # under a finger
     player.play("-z", "-z", "-z", "-z", "-z", "noop")
-    assert player.clips & Clip.TORQUE and player.tool[2] > 0.01
+    assert player.clips & Clip.TORQUE
+    assert player.tool[2] > 0.02  # the ends of the fingers are above the object again
     player.play("+z", "+z", "+z")
     assert player.tool[2] > UR5E.hover - 0.02
 
@@ -168,17 +169,22 @@ def test_too_long_without_a_grasp_it_goes_back_over_the_middle_of_its_bin():
 
 def test_what_it_does_by_itself_is_held_by_a_stop_and_then_given_up(player):
     player.play("-z", "-z", "toggle")
-    player.driver.stop(Stop.HOLD)
-    player.driver.tick()
-    assert not player.driver.health().busy and player.driver.health().mode == Mode.ARMED
     held = player.tool
+    for _ in range(3):
+        player.driver.stop(Stop.HOLD)
+        for _ in range(50):  # a period; fingers that closed on nothing would open by themselves before its end
+            player.driver.tick()
+        assert not player.driver.health().busy and player.driver.health().mode == Mode.ARMED
+    values = player.driver.read().values
+    assert np.allclose(values["tool_position"], held, atol=1e-3) and values["gripper"][1] == 0
     player.play("noop")
-    assert np.allclose(player.tool, held, atol=1e-3)
+    player.rest()
+    assert player.values["gripper"][1] == 1
 
 
 def test_random_moves_need_nobody():
     player, random = Player(objects=3, reset_after=20.0), np.random.default_rng(0)
-    for _ in range(200):
+    for _ in range(120):
         player.play(NAMES[random.integers(len(NAMES))])  # asserts that there is no fault
     assert (np.abs(player.driver.link.truth()["objects"]) < 1).all()
 

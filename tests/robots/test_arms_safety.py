@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robots.arms.link import ArmLink, ArmState
+from robots.arms.seeing import SeeingLink
+from robots.cameras.camera import Camera, CameraLost, Frame
 from robots.driver import Clip, CommandRejected, FaultLatched, Mode, StaleState, Stop
 from robots.ur5e.anatomy import LOWER, UPPER, UR5E
 from robots.ur5e.driver import UR5eDriver, UR5eOptions
@@ -137,6 +139,15 @@ def test_joints_at_full_speed_do_not_carry_the_tool_out(pushes):
     assert_safe(UR5E.home, wire.sent)
 
 
+def test_a_hand_that_leans_over_at_the_bottom_of_the_workspace_does_not_touch_the_table():
+    driver, wire = armed("joints")
+    periods(driver, 30, np.array([0, 0, 0, 0, 1, 1, 0], np.float32))
+    periods(driver, 90, np.array([0, 0.2, 0.1, 0, 0, 0, 0], np.float32))
+    tool = UR5E.chain.position(wire.q)[2]
+    assert_safe(UR5E.home, wire.sent)
+    assert hand(wire.q) < 0.01 < tool - UR5E.workspace[0][2]  # it was the hand that stopped it, not the tool
+
+
 @bounds
 @given(st.tuples(st.floats(-0.6, 1.6), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.floats(-0.8, 0.8)),
        st.lists(st.lists(full, min_size=7, max_size=7), min_size=4, max_size=10), st.sampled_from(["joints", "tool"]))
@@ -223,6 +234,42 @@ def test_a_controller_that_needs_somebody_at_the_robot_keeps_the_fault():
     with pytest.raises(CommandRejected):
         driver.clear_fault("Ada")
     assert driver.health().fault == "turn the red button"
+
+
+def test_an_arm_whose_camera_is_given_up_stands_until_the_camera_is_back():
+    wire, lost = Wire(), []
+
+    class Eye(Camera):
+        def open(self, timeout):
+            if len(lost) > 1:
+                raise CameraLost("unplugged for good")
+            lost.clear()
+            return self.newest()
+
+        def newest(self):
+            if lost:
+                raise CameraLost(lost[0])
+            return Frame(np.full((64, 64, 3), 7, np.uint8), np.full((64, 64), 0.5, np.float32), 0, 1)
+
+        def close(self):
+            pass
+
+    driver = UR5eDriver(UR5eOptions(camera="front"), HZ, link=lambda: SeeingLink(wire, Eye))
+    driver.connect()
+    driver.arm()
+    values = driver.read().values
+    assert driver.spec.signals.contains(values) and (values["depth"] == 25).all() and (values["image"] == 7).all()
+    lost += ["camera: no new frame in time", "again"]
+    periods(driver, 1, np.zeros(4, np.float32))
+    assert driver.health().fault == "camera: no new frame in time" and wire.sent[-1] is None
+    with pytest.raises(CommandRejected, match="for good"):
+        driver.clear_fault("Ada")
+    assert driver.health().mode == Mode.FAULT and driver.spec.signals.contains(driver.read().values)
+    lost.pop()
+    driver.clear_fault("Ada")
+    driver.arm()
+    periods(driver, 1, np.zeros(4, np.float32))
+    assert driver.health().mode == Mode.ARMED
 
 
 def test_an_old_state_cannot_be_armed():
