@@ -215,7 +215,7 @@ class ArmDriver(Driver):
             except CommandRejected as error:
                 self._interlock.trip(str(error))
                 raise
-            self._see(self.link.exchange(None))  # it may have taken longer than a state stays fresh
+            self._state = self.link.exchange(None)  # it may have taken longer than a state stays fresh
 
     def health(self) -> Health:
         """Gauges: `effort_ratio`, of the joint that works nearest to its limit, and what the link knows."""
