@@ -66,7 +66,8 @@ class XArmDriver(ArmDriver):
         return self._link(self.options.address, None)
 
     def _link(self, address: str, double: dict | None) -> ArmLink:
-        from robots.xarm.link import Limits, XArmLink
+        from robots.xarm.link import XArmLink
+        from robots.xarm.pilot import Limits
 
         options, (low, high) = self.options, self.anatomy.workspace
         margin = np.full(3, options.fence)

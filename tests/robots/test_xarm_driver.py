@@ -18,7 +18,8 @@ from robots.driver import CommandRejected, LinkLost, Mode, Stop
 from robots.protocol import ProtocolDouble
 from robots.xarm.anatomy import MODELS, XARM6, XARM7
 from robots.xarm.driver import XArmDriver, XArmOptions
-from robots.xarm.link import Limits, XArmLink
+from robots.xarm.link import XArmLink
+from robots.xarm.pilot import Limits
 
 sdk = pytest.importorskip("robots.xarm.sdk")
 pytest.importorskip("xarm")
@@ -299,7 +300,8 @@ MOVER = """
 import sys, time, numpy as np
 from robots.arms.link import ArmCommand
 from robots.xarm.anatomy import XARM7
-from robots.xarm.link import Limits, XArmLink
+from robots.xarm.link import XArmLink
+from robots.xarm.pilot import Limits
 
 link = XArmLink(XARM7, sys.argv[1], Limits(3, True, None, XARM7.chain.tool), port=int(sys.argv[2]))
 q = link.open(20).q

@@ -12,8 +12,8 @@ from robots.arms.double import ArmDouble, Surroundings
 from robots.arms.link import ArmCommand
 from robots.xarm import wire
 from robots.xarm.anatomy import MODELS, XARM6
-from robots.xarm.link import OLD, Reported, velocity
 from robots.xarm.machine import HZ, MOVING, READY, STOPPED, Machine
+from robots.xarm.pilot import OLD, Reported, velocity
 
 REPORT = pytest.importorskip("xarm.x3.report")
 UXBUS = pytest.importorskip("xarm.core.wrapper.uxbus_cmd_tcp")
