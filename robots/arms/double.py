@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SPEED = 3.14  # rad/s, the limit of both vendors' joints
 TOO_FAST = 1.2  # times that stops the controller
-COLLISION = 0.4  # of a joint's effort, met and not explained, is a collision
+COLLISION = 0.7  # of a joint's effort, met and not explained, is a collision
 FINGERS = 0.15  # m/s that the opening changes
 HELD, STILL = 0.03, 0.005  # of the opening: short of what was wanted; m/s of a finger that has stopped
 HOLDING_AFTER = 0.1  # s

@@ -322,7 +322,7 @@ class ArmDriver(Driver):
             if not self._can_park():
                 return
             glide.advance(np.zeros(3), goal, goal)
-            self._follow(follow(self.anatomy, self._limits.setpoint, glide.place, home[:3, :3], self._period))
+            self._follow(follow(self.anatomy, self._limits.setpoint, glide, home[:3, :3], self._period))
             if np.abs(glide.place - goal).max() < 1e-3:
                 if (goal == home[:3, 3]).all() and np.abs(self._moved).max() < STANDS * self._period:
                     return

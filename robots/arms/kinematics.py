@@ -42,8 +42,8 @@ class Chain:
         """The joint motion [J] rad of one damped step towards a pose of the tool (position [3], rotation [3, 3]), and
         how far away that is now: metres and radians in one norm."""
         pose, jacobian = self.jacobian(q)
-        error = np.concatenate([position - pose[:3, 3], rotation_vector(rotation @ pose[:3, :3].T)])
-        return jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + _DAMPED, error), math.sqrt(error @ error)
+        error = difference(pose, position, rotation)
+        return damped(jacobian, error), math.sqrt(error @ error)
 
     def _frames(self, q: np.ndarray) -> np.ndarray:
         """Each joint's frame after its turn, and the tool's: [J + 1, 4, 4]."""
@@ -79,6 +79,16 @@ def transform(position: Sequence[float], rpy: Sequence[float] = (0.0, 0.0, 0.0))
                      [-sp, cp * sr, cp * cr]]
     frame[:3, 3] = position
     return frame
+
+
+def difference(pose: np.ndarray, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """From a pose [4, 4] to another one (position [3], rotation [3, 3]): 3 m, then 3 rad, in the base's frame."""
+    return np.concatenate([position - pose[:3, 3], rotation_vector(rotation @ pose[:3, :3].T)])
+
+
+def damped(jacobian: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Joint motions [J, ...] that move the tool by `motion` [6, ...], a little less near singular poses."""
+    return jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + _DAMPED, motion)
 
 
 def rotation_vector(rotation: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ Each kind of action is one `Motion`. It knows no safety: limits and fence come b
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
@@ -12,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from robots.arms.anatomy import Anatomy, Box
+from robots.arms.kinematics import damped, difference
 from robots.arms.link import ArmState
 from robots.driver import Clip
 
@@ -177,7 +179,7 @@ class Tool(Motion):
         self._glide.advance(self._wanted, *self._room())
         if self._fingers:
             self.opening = self._fingers.step()
-        return follow(self._anatomy, setpoint, self._glide.place, self._down, self._period)
+        return follow(self._anatomy, setpoint, self._glide, self._down, self._period)
 
     def _room(self) -> Box:
         """Low and high corner of where the tool may go from here."""
@@ -197,8 +199,19 @@ def over(place: np.ndarray, bins: Iterable[Box]) -> Box | None:
     return next((bin for bin in bins if ((bin[0] - EDGE <= place[:2]) & (place[:2] <= bin[1] + EDGE)).all()), None)
 
 
-def follow(anatomy: Anatomy, setpoint: np.ndarray, place: np.ndarray, down: np.ndarray, period: float) -> np.ndarray:
-    """Joint angles [J] after one step towards a pose of the tool, all joints slowed alike so that the tool stays on its
-    line."""
-    step, _ = anatomy.chain.towards(setpoint, place, down)
+def follow(anatomy: Anatomy, setpoint: np.ndarray, glide: Glide, down: np.ndarray, period: float) -> np.ndarray:
+    """Joint angles [J] after one period on the way to where the tool glides, turned as `down`.
+
+    They move as the glide does; from where they are off it, they come back no faster than they can brake again. All
+    joints are slowed alike, so that the tool stays on its line.
+    """
+    pose, jacobian = anatomy.chain.jacobian(setpoint)
+    motion = np.zeros((6, 2))
+    motion[:3, 0], motion[:, 1] = glide.velocity * period, difference(pose, glide.place, down)
+    along, whole = damped(jacobian, motion).T
+    back = whole - along
+    off, braking = np.abs(back).max(), GENTLE * anatomy.acceleration
+    if off > 0:
+        back *= min(1.0, braking * period * (math.sqrt(period**2 + 2 * off / braking) - period) / off)
+    step = along + back
     return setpoint + step * min(1.0, GENTLE * anatomy.velocity * period / max(np.abs(step).max(), 1e-12))

@@ -84,7 +84,7 @@ class Moves(Motion):
         if self._script is not None and next(self._script, "done") == "done":
             self._script = None
         self._glide.advance(np.zeros(3), self._goal, self._goal)
-        return follow(self._anatomy, setpoint, self._glide.place, self._down, self._period)
+        return follow(self._anatomy, setpoint, self._glide, self._down, self._period)
 
     def _watch(self) -> None:
         """What makes the arm do something by itself."""
