@@ -315,16 +315,21 @@ def parse_duration(text: str) -> float:
 
 def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | None = None, count: int | None = None,
           steps: int | None = None, episode_steps: int | None = None, which: str = "", double: str = ""):
-    """The config, with the options that stand for a setting."""
+    """The config, with the options that stand for a setting. What `--robot` or `--double` puts in the place of a double
+    in this process has a clock of its own: `speed: auto` is 1 there."""
+    from dataclasses import replace
+
     from services import config as configs
     from services import embodiment
 
     named = {"name": name or None, "seed": seed, "robot.count": count, "training.steps": steps,
-             "training.episode_steps": episode_steps, "robot.options.link": _link(which, double)}
+             "training.episode_steps": episode_steps, "robot.options.link": (link := _link(which, double))}
     given = [f"{key}={value}" for key, value in named.items() if value is not None]
     settings = configs.load(path, [*(changes or ()), *given])
     if which or double:
         embodiment.check_link(settings)
+    if settings.robot.speed == configs.AUTO and link not in (None, "direct"):
+        return replace(settings, robot=replace(settings.robot, speed=1.0))
     return settings
 
 

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, ValidationError, create_model
 
@@ -26,6 +26,7 @@ from services.config_file import ConfigError, Written
 
 PORTS = ("control", "experience", "policy", "samples", "weights", "telemetry")
 METERED = 70  # ports: of the coordinator, replay, policy, learner, supervisor, and of 65 robots
+AUTO = "auto"  # `robot.speed` that follows the train ratio
 CHANGEABLE = {"resume": True}  # metadata of a setting or a whole section that may differ when a run is resumed
 DEVICES = re.compile(r"auto|cpu|cuda(:[0-9]+)?")
 
@@ -43,7 +44,8 @@ class RobotConfig:
 
     `monitors`: by gauge, the `warn` and `stop` that differ from the driver's own (robots/monitors.py).
     `count`: robots that the run itself starts; others may join from outside (`daydreamer robot`), or all with 0.
-    `speed`: a double's time per real time. `action_deadline`: seconds the control loop waits for the policy's answer
+    `speed`: how many times as fast as real time a double's clock runs; `auto`: as fast as lets the train ratio hold, so
+    that a small machine is only slower. `action_deadline`: seconds the control loop waits for the policy's answer
     before it falls back. `context`: steps kept to rebuild the policy's carry. `spool_mib`: disk for experience that the
     replay has not acknowledged; when it is full, the robot is held.
     """
@@ -52,7 +54,7 @@ class RobotConfig:
     task: str
     count: int = field(default=1, metadata=CHANGEABLE)
     control_hz: float = 20.0
-    speed: float = field(default=1.0, metadata=CHANGEABLE)
+    speed: float | Literal["auto"] = field(default=1.0, metadata=CHANGEABLE)
     action_deadline: float = field(default=0.03, metadata=CHANGEABLE)
     model_keys: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -63,9 +65,15 @@ class RobotConfig:
     def __post_init__(self) -> None:
         _require(self, "from 0 to 64", "count", when=lambda v: 0 <= v <= 64)
         _require(self, "at least 1", "spool_mib", "context", when=lambda v: v >= 1)
-        _require(self, "more than 0, at most 1000", "control_hz", "speed", when=lambda v: 0 < v <= 1000)
+        _require(self, "more than 0, at most 1000", "control_hz", when=lambda v: 0 < v <= 1000)
+        _require(self, "more than 0, at most 100, or auto", "speed", when=lambda v: v == AUTO or 0 < v <= 100)
         _require(self, f"more than 0 and below the period of {1 / self.control_hz:g} s", "action_deadline",
                  when=lambda v: 0 < v < 1 / self.control_hz)
+
+    @property
+    def first_speed(self) -> float:
+        """The speed that a double's clock begins with."""
+        return 1.0 if self.speed == AUTO else self.speed
 
 
 @dataclass(frozen=True)
@@ -267,7 +275,19 @@ def _validated(written: Written, where: str) -> Config:
         # By way of JSON, whose lists are tuples where tuples are wanted and whose strings never pass for numbers.
         return _Holder.model_validate_json(json.dumps({"config": written.values})).config
     except ValidationError as error:
-        raise ConfigError("\n".join(_mistake(e, written, where) for e in error.errors())) from error
+        raise ConfigError("\n".join(_mistake(e, written, where) for e in _united(error.errors()))) from error
+
+
+def _united(errors: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """pydantic says of each type of `float | Literal[...]` that a value is not of it; here that is one mistake."""
+    errors = list(errors)
+    others = {error["loc"][:-1]: error for error in errors if error["type"] == "literal_error"}
+    for error in errors:
+        if (other := others.get(error["loc"][:-1])) is None:
+            yield error
+        elif other is not error:
+            also = other["msg"].removeprefix("Input should be ")
+            yield {**error, "loc": error["loc"][:-1], "msg": f"{error['msg']} or {also}"}
 
 
 def _mistake(error: Mapping[str, Any], written: Written, where: str) -> str:

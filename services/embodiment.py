@@ -9,18 +9,20 @@ import gymnasium
 from gymnasium import spaces
 
 from robots import environments, registry
-from robots.driver import RobotSpec
+from robots.driver import Driver, RobotSpec
 from robots.gym import OUTCOME
-from services.config import Config, ConfigError
+from services.config import AUTO, Config, ConfigError
 
 
 def robot_spec(config: Config) -> RobotSpec:
-    """The spec of the config's robot. Raises ConfigError for a driver, task, option or model key that is unknown."""
+    """The spec of the config's robot. Raises ConfigError for a driver, task, option or model key that is unknown, and
+    for `speed: auto` of what is not a double in this process."""
     robot = config.robot
     try:
         driver, _ = registry.make(robot.driver, robot.task, robot.options, robot.control_hz, config.seed)
     except ValueError as error:
         raise ConfigError(f"{config.name}: robot.{_placed(str(error))}") from error
+    check_speed(config, driver)
     observation_space(config, driver.spec)
     return driver.spec
 
@@ -31,6 +33,21 @@ def check_link(config: Config) -> None:
     if "link" not in {field.name for field in dataclasses.fields(options)}:
         raise ConfigError(f"{config.name}: robot.driver: {config.robot.driver}: there is one way to it only; leave out "
                           "--robot and --double")
+
+
+def check_speed(config: Config, driver: Driver) -> None:
+    """Raises ConfigError for `speed: auto` of what is not a double in this process. `driver` is not connected yet."""
+    if config.robot.speed != AUTO:
+        return
+    options = registry.checked(registry.driver_class(config.robot.driver).Options, config.robot.options)
+    try:
+        if (link := getattr(options, "link", "direct")) != "direct":
+            raise ValueError(f"link={link} runs in real time")
+        for speed in (2.0, config.robot.first_speed):
+            driver.keep_pace(speed)
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: robot.speed: auto: {error}; only a double in this process has a clock that "
+                          "can wait, leave speed at 1") from error
 
 
 def model_spaces(config: Config) -> tuple[spaces.Dict, spaces.Box | spaces.Discrete]:

@@ -10,6 +10,7 @@ stay as last heard, figures go on counting, and the node says Hello again when t
         samples = node.address("samples")               # "" until it is known
 
 `state`, `detail`, `schema` and `addresses` may be set by any thread; `count`, `gauge`, `observe` called from any.
+`speed` is what the coordinator wants a double's clock to run at, 0 where it said nothing of it.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ class Node:
                  on_order: Callable[[Order], None] | None = None) -> None:
         self.kind, self.name, self.boot = kind, name, os.urandom(16)
         self.state, self.detail, self.schema = "starting", "", schema
-        self.addresses = dict(addresses or {})
-        self.metrics = Metrics(kind, name, 1 / (config.robot.control_hz * config.robot.speed))
+        self.addresses, self.speed = dict(addresses or {}), 0.0
+        self.metrics = Metrics(kind, name, 1 / config.robot.control_hz)
         self._exporter = Exporter(self.metrics, config, kind, name)
         self.refused: Refused | None = None
         self._run, self._context = config.name, context
@@ -197,6 +198,7 @@ class Node:
             case HeartbeatReply():
                 self._probe(message, time.monotonic_ns())
                 self._learn(message.addresses)
+                self.speed = message.speed
             case Order():
                 self._obey(message)
             case Refused():

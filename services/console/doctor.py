@@ -53,8 +53,8 @@ def examine(config: Config, home: Path, seconds: float = 3.0) -> Iterator[Findin
     if any(finding.grade == WRONG for finding in packages):
         return
     robot = config.robot
-    body = Body(f"{home.resolve()}/doctor", robot.driver, robot.options, robot.control_hz, robot.speed, config.seed,
-                robot.monitors)
+    body = Body(f"{home.resolve()}/doctor", robot.driver, robot.options, robot.control_hz, robot.first_speed,
+                config.seed, robot.monitors)
     yield limits(body)
     start = time.monotonic()
     try:

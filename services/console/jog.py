@@ -44,8 +44,8 @@ def jog(config: Config, home: Path, axis: int, by: float, seconds: float) -> Jog
     `by` added on `axis`; discrete ones: action `axis` once. Raises ConfigError, RobotError."""
     check(config, axis, by, seconds)
     robot = config.robot
-    body = Body(f"{home.resolve()}/jog", robot.driver, robot.options, robot.control_hz, robot.speed, config.seed,
-                robot.monitors)
+    body = Body(f"{home.resolve()}/jog", robot.driver, robot.options, robot.control_hz, robot.first_speed,
+                config.seed, robot.monitors)
     body.connect()
     try:
         body.arm()

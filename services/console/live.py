@@ -35,7 +35,8 @@ def view(status: Status, remaining: float | None = None, note: str = "") -> Rend
 
 def line(status: Status) -> str:
     """The same in one line, for logs."""
-    robots = [f"{r.name} {_state(r)} {_number(r.control_hz, '.1f')} Hz p99 {_ms(r.control_period_seconds.get('p99'))} "
+    robots = [f"{r.name} {_state(r)} {_number(r.control_hz, '.1f')} Hz speed {_number(r.speed, '.2f')} "
+              f"p99 {_ms(r.control_period_seconds.get('p99'))} "
               f"missed {r.deadline_misses} unsent {r.unacknowledged_chunks}" for r in status.robots]
     troubled = [f"{s.name} {_state(s)}" for s in status.services if _colour(s) != "green"]
     learner = status.learner
@@ -88,10 +89,11 @@ def _members(members: Sequence[ServiceStatus]) -> RenderableType:
 
 
 def _robots(robots: Sequence[RobotStatus]) -> RenderableType:
-    table = _table({"robot": 15}, {"Hz": 5, "p99 ms": 6, "late %": 6, "steps": 7, "action ms": 9, "unsent": 6})
+    table = _table({"robot": 15}, {"Hz": 5, "speed": 5, "p99 ms": 6, "late %": 6, "steps": 7, "action ms": 9,
+                                   "unsent": 6})
     for robot in robots:
         table.add_row(
-            robot.name, _number(robot.control_hz, ".1f"),
+            robot.name, _number(robot.control_hz, ".1f"), _number(robot.speed, ".2f"),
             _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _late(robot), _count(robot.steps),
             _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks))
     return table

@@ -32,7 +32,7 @@ def log_table(found: LogStats, verified: bool) -> Table:
     figures = {
         "folder": str(found.folder),
         "steps": f"{found.steps:,} of {found.inserted:,} ever inserted",
-        "episodes": f"{found.episodes:,}", "recorded": f"{duration(found.seconds)} of robot time",
+        "episodes": f"{found.episodes:,}", "recorded": f"within {duration(found.seconds)}",
         "streams": f"{len(found.streams):,}", "chunks": f"{found.chunks:,}",
         "segments": f"{found.segments:,} files, {found.bytes / 2**20:,.1f} MiB",
         "schema": f"{found.schema.digest}: {', '.join(column.name for column in found.schema.columns)}",

@@ -53,6 +53,7 @@ def _robot(roster: Roster, ledger: Ledger, name: str, now: float) -> RobotStatus
 
     return RobotStatus(
         **_service(roster, totals, name, now), control_hz=recent.rate(),
+        speed=totals.gauge("robot", "robot_speed", name),
         control_period_seconds=spread("robot_control_period_seconds", p50=.5, p99=.99, max=1),
         deadline_misses=total("robot_deadline_misses_total"), fallback_actions=total("robot_fallback_actions_total"),
         steps=total("robot_steps_total"), episodes=total("robot_episodes_total"),

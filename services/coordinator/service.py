@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from services import tempo
+from services.config import AUTO
 from services.coordinator.arming import Arming, Condition
 from services.coordinator.ledger import Ledger
 from services.coordinator.overview import overview
@@ -137,8 +139,8 @@ class CoordinatorService:
                 known = self._roster.heartbeat(beat, peer, user, now)
                 if known and beat.state == "fault" and beat.name not in self._ledger.paused:
                     self._pause([beat.name], "a fault")
-                addresses = self._addresses() if known else {}
-                self._control.send(peer, HeartbeatReply(beat.time, time.monotonic_ns(), known, addresses))
+                addresses, speed = (self._addresses(), self._speed(now)) if known else ({}, 0.0)
+                self._control.send(peer, HeartbeatReply(beat.time, time.monotonic_ns(), known, addresses, speed))
             case OrderDone() as done:
                 self._on_done(self._roster.by_peer(peer), done)
             case Ask() as ask:
@@ -158,6 +160,17 @@ class CoordinatorService:
 
     def _addresses(self) -> dict[str, str]:
         return self._roster.addresses() | self.addresses
+
+    def _speed(self, now: float) -> float:
+        """Of the doubles' clocks, where it is ours to say; all but still while there is no replay to collect for."""
+        if self._config.robot.speed != AUTO:
+            return 0.0
+        live = [name for name in self._roster.members if self._roster.alive(name, now) == "alive"]
+        replay = any(name in live for name in self._roster.of_kind("replay"))
+        wanted = self._ledger.totals.gauge("replay", "replay_wanted_steps_per_second") if replay else None
+        collecting = sum(name in live and self._roster.members[name].state == "armed"
+                         for name in self._roster.of_kind("robot"))
+        return tempo.shared(wanted or 0.0, collecting, self._config.robot.control_hz)
 
     def _on_done(self, robot: str, done: OrderDone) -> None:
         if (order := self._relay.on_done(robot, done)) is None:

@@ -28,10 +28,12 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class RobotStatus(ServiceStatus):
-    """`control_hz`: rate of the control loop over the last seconds; the other figures are those of the whole run.
+    """`control_hz`: rate of the control loop over the last seconds, `speed`: of the robot's clock, times real time; the
+    other figures are those of the whole run.
     `reward_per_step`: over the last minute; `reward_history`: in `BINS` bins, oldest first, null without steps."""
 
     control_hz: float | None = None
+    speed: float | None = None
     control_period_seconds: dict[str, float | None] = field(default_factory=dict)  # p50 p99 max
     deadline_misses: int = 0
     fallback_actions: int = 0

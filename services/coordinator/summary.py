@@ -1,13 +1,15 @@
 """`summary.json`: what a run amounts to, in a handful of figures, for people and for scripts that compare runs.
 
-    steps episodes control_period_seconds{p50 p99 max} deadline_misses fallback_actions policy_round_trip_seconds{p50
-    p99} replay{inserted acknowledged duplicates_dropped corrupt} learner{updates updates_per_second train_ratio_wanted
-    train_ratio_achieved} weights_age_seconds{p50 max} reward_per_step{first_minute last_minute by_minute}
-    restarts{service: n} seconds robots{name: the figures of one robot}
+    steps episodes robot_seconds control_period_seconds{p50 p99 max} deadline_misses fallback_actions
+    policy_round_trip_seconds{p50 p99} replay{inserted acknowledged duplicates_dropped corrupt} learner{updates
+    updates_per_second train_ratio_wanted train_ratio_achieved} weights_age_seconds{p50 max}
+    reward_per_step{first_minute last_minute by_minute} restarts{service: n} seconds robots{name: the figures of one
+    robot}
 
 Everything is over all starts of the run. Figures that nobody reported are null. The figures of one robot stand at the
 top and, with several robots, per robot under `robots` too, where the top has them together.
 
+`robot_seconds`: by the robots' own clocks, while their control loops ran; `seconds` are the wall's.
 `updates_per_second`: while the learner had something to train on, see `Training`; the live status shows the rate of
 the last seconds instead. `train_ratio_achieved`: steps replayed per step in the replay, those of the prefill included.
 `weights_age_seconds`: since the learner published them, of the weights in use, seen whenever actions are chosen.
@@ -77,6 +79,7 @@ def robot_figures(totals: Totals, minutes: Minutes, last_minute: dict[str, float
     last = last_minute.get(robot)
     return {"steps": int(totals.value("robot", "robot_steps_total", robot)),
             "episodes": int(totals.value("robot", "robot_episodes_total", robot)),
+            "robot_seconds": round(totals.value("robot", "robot_clock_seconds_total", robot), 3),
             "control_period_seconds": quantiles(totals.histogram("robot", "robot_control_period_seconds", robot),
                                                 p50=.5, p99=.99, max=1),
             "deadline_misses": int(totals.value("robot", "robot_deadline_misses_total", robot)),

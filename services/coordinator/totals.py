@@ -83,9 +83,9 @@ class Totals:
         """The total of one sender, or of all of a kind together; 0 where nothing was reported."""
         return sum(account.value(key) or 0 for account in self._of(kind, name))
 
-    def gauge(self, kind: str, key: str) -> float | None:
-        """A figure that only one sender of a kind has; None where it was not reported."""
-        found = [value for account in self._of(kind, "") if (value := account.value(key)) is not None]
+    def gauge(self, kind: str, key: str, name: str = "") -> float | None:
+        """A figure of one sender, or that only one of a kind has; None where it was not reported."""
+        found = [value for account in self._of(kind, name) if (value := account.value(key)) is not None]
         return found[-1] if found else None
 
     def histogram(self, kind: str, key: str, name: str = "") -> Histogram:

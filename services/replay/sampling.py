@@ -16,6 +16,7 @@ from daydreamer.replay.limiter import Limiter
 from daydreamer.replay.sampler import Sampler
 from services.crew import Crew
 from services.node import Node
+from services.tempo import Demand
 from services.wire import sockets
 from services.wire.messages import LIMITS, Refused, SampleReply, SampleRequest, SampleWait
 
@@ -28,8 +29,8 @@ log = logging.getLogger(__name__)
 class Sampling:
     """Answers sample requests. `work` is the thread."""
 
-    def __init__(self, server: sockets.Server, limiter: Limiter, node: Node) -> None:
-        self._server, self._limiter, self._node = server, limiter, node
+    def __init__(self, server: sockets.Server, limiter: Limiter, demand: Demand, node: Node) -> None:
+        self._server, self._limiter, self._demand, self._node = server, limiter, demand, node
         self._source: tuple[ChunkLog, Sampler] | None = None
 
     def draw_from(self, chunks: ChunkLog, sampler: Sampler) -> None:
@@ -54,9 +55,11 @@ class Sampling:
         if why := self._limiter.wait_reason(inserted, request.replayed, steps):
             return self._wait(request, inserted, why)
         try:
-            return self._draw(request, sampler, inserted)
+            reply = self._draw(request, sampler, inserted)
         except NotEnough:  # collected, but in streams that are all shorter than a window
             return self._wait(request, inserted, "prefill")
+        self._demand.asked(request.replayed, steps, "", time.monotonic())
+        return reply
 
     def _draw(self, request: SampleRequest, sampler: Sampler, inserted: int) -> SampleReply:
         begun = time.perf_counter()
@@ -67,6 +70,7 @@ class Sampling:
 
     def _wait(self, request: SampleRequest, inserted: int, why: str) -> SampleWait:
         self._node.count("replay_limiter_waits_total", label=why)
+        self._demand.asked(request.replayed, request.batch * request.length, why, time.monotonic())
         return SampleWait(request.number, inserted, why, WAIT[why])
 
 

@@ -30,6 +30,7 @@ from services.crew import Crew
 from services.node import Node
 from services.replay.sampling import Sampling
 from services.run_folder import HANDOVER, RunFolder
+from services.tempo import Demand
 from services.wire import sockets
 from services.wire.delivery import Append, Receiver, Reply
 from services.wire.messages import LIMITS, ChunkSent, OpenStream, Refused
@@ -56,7 +57,8 @@ class ReplayService:
         network = self._config.network
         security = Security.load(network.keys) if network.keys else None
         wanted = network.addresses()
-        limiter = Limiter(self._config.learner.train_ratio, self._config.replay.prefill)
+        bounds = self._config.learner.train_ratio, self._config.replay.prefill
+        limiter, self._demand = Limiter(*bounds), Demand(*bounds, self._config.robot.control_hz)
         with (zmq.Context() as context,
               closing(sockets.Server(context, wanted["experience"], LIMITS["experience"], security)) as self._server,
               closing(sockets.Server(context, wanted["samples"], LIMITS["samples"], security)) as samples,
@@ -66,7 +68,7 @@ class ReplayService:
               Crew(stop) as crew):
             for port, server in {"experience": self._server, "samples": samples}.items():
                 self._node.metrics.follow("bad_frames_total", server.refused.total, port)
-            self._sampling = Sampling(samples, limiter, self._node)
+            self._sampling = Sampling(samples, limiter, self._demand, self._node)
             crew.start("sampling", lambda: self._sampling.work(crew))
             try:
                 if (schema := stored_schema(self._folder.replay)) is not None:
@@ -196,6 +198,10 @@ class ReplayService:
         self._receiver.duplicates = 0
 
     def _report(self) -> None:
+        inserted = self._durable_steps
+        self._node.gauge("replay_wanted_steps_per_second", self._demand.wanted(inserted, time.monotonic()))
+        if (lead := self._demand.lead(inserted)) is not None:
+            self._node.gauge("replay_lead_steps", lead)
         if self._log is None:
             return
         self._count_duplicates()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.node import Node
 
 EXPLORED, HELD = -1, -2  # weights_version of steps that no weights chose
+PATIENCE = 1.0  # seconds on the wall for which the policy is waited for at most, however slow the robot's clock is
 BLIND = 1.0  # seconds of unreadable observations after which the robot is stopped for an operator to look
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,11 @@ class Choice:
 
 
 class Control:
-    """The loop's state and its period. `keys`: the signals that the policy sees; `deadline`: seconds to wait for it."""
+    """The loop's state and its period. `keys`: the signals that the policy sees; `deadline`: seconds to wait for it.
+
+    Seconds are the robot's, whose clock runs `speed` times as fast as the wall's, from now on. Of the period that was
+    last: `fell_back`, whether no answer came in time, and `overruns` of the body until then.
+    """
 
     def __init__(self, body: Driver, task: Task, policy: Policy, sink: Sink, node: Node, explorer: Explorer, *,
                  keys: Sequence[str], deadline: float, now: Callable[[], int] = time.monotonic_ns) -> None:
@@ -75,7 +80,8 @@ class Control:
         space = body.spec.action_space
         self._nothing = np.zeros(space.shape, space.dtype)
         self._orders: queue.SimpleQueue[tuple[Order, int]] = queue.SimpleQueue()
-        self._estops = 0
+        self._estops = self.overruns = 0
+        self.speed, self.fell_back = 1.0, False
         self.stopping = threading.Event()
         self._paused = ""
         self._stream = b""
@@ -102,16 +108,16 @@ class Control:
 
     def tick(self) -> bool:
         """One control period. False where the body was lost: connect again."""
-        start = self._now()
+        return self._guarded(self._period)
+
+    def attend(self) -> bool:
+        """What must not wait for the next period where a slow clock puts it far off: a sign of life for the body,
+        orders, faults. False as `tick`."""
+        return self._guarded(self._look_up)
+
+    def _guarded(self, work: Callable[[], None]) -> bool:
         try:
-            self._obey()
-            signals, health = self._body.read(), self._body.health()
-            self._report(health)
-            if state := self._obstacle(signals, health, start):
-                self._say(*state)
-                self._rest()
-            else:
-                self._act(signals, start)
+            work()
             return True
         except (LinkLost, NotConnected) as error:
             log.warning("body lost: %s", error)
@@ -142,6 +148,26 @@ class Control:
         self._interrupt()
         self._body.stop(Stop.HOLD)
         self._body.disconnect()
+
+    def _period(self) -> None:
+        start, self.fell_back = self._now(), False
+        self._obey()
+        signals, health = self._body.read(), self._body.health()
+        self._report(health)
+        if state := self._obstacle(signals, health, start):
+            self._say(*state)
+            self._rest()
+        else:
+            self._act(signals, start)
+
+    def _look_up(self) -> None:
+        self._obey()
+        self._body.read()
+        health = self._body.health()
+        self._report(health)
+        if health.mode == Mode.FAULT:
+            self._say("fault", health.fault)
+            self._rest()
 
     def _obey(self) -> None:
         while not self._orders.empty():
@@ -197,7 +223,7 @@ class Control:
         self._node.count("robot_bad_observations_total")
         self._blind_since = self._blind_since or now
         why = f"observation {', '.join(bad)}: not finite"
-        if (now - self._blind_since) / 1e9 > BLIND and health.mode != Mode.FAULT:
+        if self._seconds(now - self._blind_since) > BLIND and health.mode != Mode.FAULT:
             log.error("%s for %g s: stopped", why, BLIND)
             self._body.stop(Stop.ESTOP)
         return why
@@ -232,11 +258,12 @@ class Control:
         observation = {key: signals.values[key] for key in self._keys}
         tick, self._ticks = self._ticks, self._ticks + 1
         self._policy.ask(tick, observation | {"prev_action": previous, "is_first": np.bool_(self._first)}, start)
-        if decision := self._policy.answer(tick, start / 1e9 + self._deadline):
+        if decision := self._policy.answer(tick, start / 1e9 + min(self._deadline / self.speed, PATIENCE)):
             return Choice(decision.action, decision.weights_version, decision.observed)
         if not self._policy.weights_seen:
             self._node.count("robot_random_actions_total")
             return Choice(self._explorer.action(), EXPLORED, start)
+        self.fell_back = True
         if self._held is None or not self._repeatable(self._held, start):
             return None
         self._node.count("robot_fallback_actions_total")
@@ -245,7 +272,11 @@ class Control:
     def _repeatable(self, held: Choice, now: int) -> bool:
         """A no-op may be repeated for ever. What moves the robot may not: nobody is looking where it goes."""
         spec = self._body.spec
-        return spec.noop is not None or (now - held.observed) / 1e9 <= spec.command_ttl
+        return spec.noop is not None or self._seconds(now - held.observed) <= spec.command_ttl
+
+    def _seconds(self, nanoseconds: int) -> float:
+        """That went by on the wall, on the robot's clock."""
+        return nanoseconds / 1e9 * self.speed
 
     def _hold(self, action: np.ndarray) -> np.ndarray:
         """What to repeat when there is nothing new."""
@@ -286,6 +317,7 @@ class Control:
         if (warnings := "; ".join(health.warnings)) and not self._warnings:
             log.warning("%s", warnings)
         self._warnings = warnings
+        self.overruns = health.overruns
         self._node.gauge("robot_inner_overruns", health.overruns)
         for reading, value in health.gauges.items():
             self._node.gauge("robot_body", value, reading)

@@ -1,4 +1,4 @@
-"""Keeps a loop at its rate on the monotonic clock: it never drifts, and after an overrun goes on without a burst."""
+"""Keeps a loop at its rate on a clock, the robot's: it never drifts, and after an overrun goes on without a burst."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class Pacer:
         self._due = self._last = None
         self.period: float | None = None
         self.missed = False
+
+    def left(self) -> float:
+        """Seconds until the next period is due."""
+        return 0.0 if self._due is None else self._due + self._period - self._now()
 
     def wait(self) -> None:
         """Sleep until the next period is due."""

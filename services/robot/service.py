@@ -23,11 +23,11 @@ from robots import registry
 from robots.body import Body
 from robots.realtime import real_time
 from services.crew import Crew
-from services.embodiment import observation_space
+from services.embodiment import check_speed, observation_space
 from services.link import Link
 from services.node import Node
+from services.robot.clockwork import Clockwork
 from services.robot.control import Control
-from services.robot.pacer import Pacer
 from services.robot.policy_client import PolicyClient
 from services.robot.spool import Spool
 from services.run_folder import RunFolder
@@ -61,8 +61,9 @@ class RobotNode:
         sys.setswitchinterval(SWITCH)
         robot, name = self._config.robot, self._name
         seed = (self._config.seed + zlib.crc32(name.encode())) % 2**31  # robots of one run do not move alike
-        body = Body(f"{self._folder.path.resolve()}/{name}", robot.driver, robot.options, robot.control_hz, robot.speed,
-                    seed, robot.monitors)
+        body = Body(f"{self._folder.path.resolve()}/{name}", robot.driver, robot.options, robot.control_hz,
+                    robot.first_speed, seed, robot.monitors)
+        check_speed(self._config, body)
         task = registry.task_class(registry.driver_class(robot.driver), robot.task)()
         schema = Schema.of_spaces(body.spec.signals, body.spec.action_space)
         keys = list(observation_space(self._config, body.spec))
@@ -74,41 +75,34 @@ class RobotNode:
             spool = Spool(self._folder.spool(name), schema, name, node, to_replay, limit=robot.spool_mib << 20)
             explorer = Explorer(body.spec.action_space, round(HOLD * robot.control_hz), seed)
             control = Control(body, task, policy, spool, node, explorer, keys=keys,
-                              deadline=robot.action_deadline / robot.speed)
+                              deadline=robot.action_deadline)
+            clockwork = Clockwork(robot, body, control, node)
             node.on_order = control.order
             with spool, node, Crew(threading.Event()) as crew:
                 crew.start("policy", lambda: policy.work(crew))
                 crew.start("spool", lambda: spool.work(crew))
                 with real_time():
-                    self._keep_time(control, node, lambda: stop.is_set() or crew.ended)
+                    self._keep_time(control, clockwork, node, lambda: stop.is_set() or crew.ended)
                 node.state, node.detail = "stopping", "parked, delivering what is left"
                 spool.finish(LAST_DELIVERY)
         if node.refused:
             raise RobotRefused(node.refused.text)
 
-    def _keep_time(self, control: Control, node: Node, ended: Callable[[], bool]) -> None:
+    def _keep_time(self, control: Control, clockwork: Clockwork, node: Node, ended: Callable[[], bool]) -> None:
         """The control loop, from reaching the body to parking the robot, however it ends."""
-        robot = self._config.robot
-        pacer = Pacer(1 / (robot.control_hz * robot.speed))
         connected = False
         try:
             while not (ended() or control.stopping.is_set() or node.refused):
                 if not connected:
                     connected = control.connect()
-                    pacer.restart()
+                    clockwork.restart()
                     if not connected:
                         control.stopping.wait(RECONNECT)
-                    continue
-                pacer.wait()
-                _measure(pacer, node)
-                connected = control.tick()
+                elif clockwork.wait():
+                    connected = control.tick()
+                    clockwork.note()
+                else:
+                    connected = control.attend()
         finally:
             node.state, node.detail = "stopping", "parking"
             control.finish()
-
-
-def _measure(pacer: Pacer, node: Node) -> None:
-    if pacer.period is not None:
-        node.observe("robot_control_period_seconds", pacer.period)
-    if pacer.missed:
-        node.count("robot_deadline_misses_total")

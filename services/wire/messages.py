@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 from services.wire.fields import Arrays, Count, Id, Text
 
-VERSION = (1, 0)  # major: must be equal; minor: fields that only the newer side knows are ignored
+VERSION = (1, 1)  # major: must be equal; minor: fields that only the newer side knows are ignored
 
 PORTS = ("control", "experience", "policy", "samples", "weights", "telemetry")  # consecutive from network.port
 LIMITS = {  # bytes of one message, by port; both ends of a port use the same number
@@ -69,12 +69,14 @@ class Heartbeat:
 @dataclass(frozen=True)
 class HeartbeatReply:
     """`time` is the heartbeat's own, `coordinator_time` the coordinator's clock: one probe of clock offset and round
-    trip. `known` is False when the coordinator restarted: say Hello again. `addresses` as in Welcome."""
+    trip. `known` is False when the coordinator restarted: say Hello again. `addresses` as in Welcome. `speed`: that of
+    a double's clock at `speed: auto`; 0: it keeps its own (and 1.0 of the protocol does not know it)."""
 
     time: int
     coordinator_time: int
     known: bool
     addresses: dict[str, str]
+    speed: float = 0.0
 
 
 @dataclass(frozen=True)

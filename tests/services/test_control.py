@@ -230,6 +230,43 @@ def test_the_policy_is_waited_for_until_the_deadline_and_no_longer():
     assert stage.policy.deadlines == [pytest.approx(1.03)]
 
 
+def test_seconds_are_those_of_the_robots_clock_however_fast_it_runs():
+    stage = Stage()
+    stage.control.speed = .1
+    stage.policy.says = .5
+    stage.run()
+    assert stage.policy.deadlines[-1] == pytest.approx(1.0 + .3)
+    stage.policy.says = None
+    stage.now += 1_500_000_000  # 0.15 s of the robot's
+    stage.run()
+    assert stage.column("weights_version") == [7, HELD]
+    stage.now += 1_000_000_000  # what is repeated is too old by now
+    stage.run()
+    assert stage.column("weights_version") == [7, HELD] and stage.desk.state == "waiting"
+
+
+def test_a_policy_is_not_waited_for_as_long_as_the_slowest_clock_would_allow():
+    stage = Stage()
+    stage.control.speed = .001
+    stage.run()
+    assert stage.policy.deadlines == [pytest.approx(2.0)]
+
+
+def test_between_two_periods_far_apart_orders_are_done_faults_told_and_a_lost_body_noticed():
+    stage = Stage()
+    stage.policy.says = .5
+    stage.run()
+    stage.order("pause")
+    assert stage.control.attend() and len(stage.steps) == 1 and stage.desk.done[-1] == (1, True, "pause")
+    reads = stage.body.reads
+    assert stage.control.attend() and stage.body.reads == reads + 1  # the body's sign that we live
+    stage.body.mode, stage.body.fault = Mode.FAULT, "a motor is hot"
+    assert stage.control.attend() and (stage.desk.state, stage.desk.detail) == ("fault", "a motor is hot")
+    assert stage.column("is_last") == [True]
+    stage.body.lost = True
+    assert not stage.control.attend() and stage.desk.state == "starting"
+
+
 def test_a_discrete_robot_does_nothing_where_a_continuous_one_repeats():
     stage = Stage(noop=0)
     stage.policy.says = 2

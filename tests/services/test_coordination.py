@@ -108,9 +108,9 @@ def test_a_torn_file_is_set_aside_and_ends_nothing(tmp_path):
 
 def test_a_summary_has_the_promised_figures():
     summary = ledger_with(100, 50, 1).summary(1)
-    assert set(summary) == {"steps", "episodes", "control_period_seconds", "deadline_misses", "fallback_actions",
-                            "policy_round_trip_seconds", "replay", "learner", "weights_age_seconds", "reward_per_step",
-                            "restarts", "seconds", "robots"}
+    assert set(summary) == {"steps", "episodes", "robot_seconds", "control_period_seconds", "deadline_misses",
+                            "fallback_actions", "policy_round_trip_seconds", "replay", "learner",
+                            "weights_age_seconds", "reward_per_step", "restarts", "seconds", "robots"}
     assert set(summary["control_period_seconds"]) == {"p50", "p99", "max"}
     assert set(summary["replay"]) == {"inserted", "acknowledged", "duplicates_dropped", "corrupt"}
     assert set(summary["learner"]) == {"updates", "updates_per_second", "train_ratio_wanted", "train_ratio_achieved"}

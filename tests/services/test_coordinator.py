@@ -10,6 +10,7 @@ from coordinated import PATIENCE, ask, client, config, coordinator, hear, run_fo
 from services.cluster.cluster import with_ports
 from services.coordinator.status import Status
 from services.node import Node
+from services.tempo import FASTEST, SLOWEST
 from services.wire.messages import Answer, Ask, Heartbeat, HeartbeatReply, Hello, Order, OrderDone, Refused, Welcome
 from services.wire.security import SERVER, Security, new_keys
 
@@ -141,6 +142,31 @@ def test_clearing_a_fault_needs_a_name_and_leaves_the_robot_paused(here):
         assert given == {"pause", "clear_fault"}
         robot.send(beat(state="disarmed"))
         assert "robot-0" in here._ledger.paused
+
+
+def test_doubles_are_told_one_speed_that_lets_the_train_ratio_hold(folder):
+    auto = config(speed="auto")
+    with coordinator(auto, folder) as here, zmq.Context() as context:
+        def node(kind, name):
+            return Node(kind, name, auto, context, control=here.addresses["control"])
+
+        with node("robot", "robot-0") as first, node("robot", "robot-1") as second:
+            first.state = second.state = "armed"
+            until(lambda: first.speed == second.speed == SLOWEST, "all but still while nobody takes what they collect")
+            with node("replay", "replay") as replay:
+                replay.gauge("replay_wanted_steps_per_second", 30.0)
+                until(lambda: first.speed == second.speed == 30 / 20 / 2, "half of it each")
+                second.state = "paused"
+                until(lambda: first.speed == 30 / 20, "all of it for the one that collects")
+                replay.gauge("replay_wanted_steps_per_second", 1e9)
+                until(lambda: first.speed == FASTEST, "no more than that")
+            until(lambda: first.speed == SLOWEST, "still again without a replay")
+
+
+def test_robots_with_a_speed_of_their_own_are_told_none(here):
+    with client(here.addresses["control"]) as robot:
+        ask(robot, hello(), Welcome)
+        assert ask(robot, beat(), HeartbeatReply).speed == 0.0
 
 
 def test_stop_makes_the_run_stopping_and_arms_nobody(here):

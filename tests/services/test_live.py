@@ -22,8 +22,9 @@ def _robot(name: str = "a1_walk-0", state: str = "armed", **figures) -> RobotSta
     return RobotStatus("robot", name, state, figures.pop("detail", ""), "alive", 0.2, 4712, 0, **figures)
 
 
-ROBOT = _robot(control_hz=20.01, control_period_seconds={"p50": 0.05, "p99": 0.0512, "max": 0.06}, deadline_misses=3,
-               steps=15234, action_age_seconds={"p50": 0.0062, "p99": 0.012}, unacknowledged_chunks=7)
+ROBOT = _robot(control_hz=20.01, speed=0.8412, control_period_seconds={"p50": 0.05, "p99": 0.0512, "max": 0.06},
+               deadline_misses=3, steps=15234, action_age_seconds={"p50": 0.0062, "p99": 0.012},
+               unacknowledged_chunks=7)
 STATUS = Status(
     "a1_walk", "running", 761.2, 15234,
     [_service("replay"), _service("learner", restarts=2), _service("policy"), _service("coordinator")], [ROBOT],
@@ -42,9 +43,9 @@ def _drawn(status: Status, width: int = 80, **more) -> str:
 
 def test_the_view_shows_every_figure_that_matters():
     drawn = _drawn(STATUS, remaining=1039.0)
-    for figure in ("a1_walk", "0:12:41", "0:17:19 to go", "learner", "running", "0.3", "armed", "20.0", "51.2", "0.02",
-                   "15 234", "6.2", "7 chunks unacknowledged", "round trip 4.9 ms, p99 11.2 ms", "3.7 updates/s",
-                   "train ratio 95.8 of 96", "weights 2.3 s old", "7.931 per step", "▁ ▃█"):
+    for figure in ("a1_walk", "0:12:41", "0:17:19 to go", "learner", "running", "0.3", "armed", "20.0", "0.84", "51.2",
+                   "0.02", "15 234", "6.2", "7 chunks unacknowledged", "round trip 4.9 ms, p99 11.2 ms",
+                   "3.7 updates/s", "train ratio 95.8 of 96", "weights 2.3 s old", "7.931 per step", "▁ ▃█"):
         assert figure in drawn
 
 
@@ -90,7 +91,7 @@ def test_a_service_that_runs_and_has_something_to_tell_is_worth_a_look():
 def test_the_line_says_in_one_line_how_it_goes():
     line = live.line(STATUS)
     assert "\n" not in line
-    for figure in ("0:12:41 a1_walk", "a1_walk-0 armed 20.0 Hz p99 51.2 ms missed 3 unsent 7", "steps 15234",
+    for figure in ("0:12:41 a1_walk", "a1_walk-0 armed 20.0 Hz speed 0.84 p99 51.2 ms missed 3 unsent 7", "steps 15234",
                    "updates 2855 3.7/s ratio 95.8 of 96", "reward 7.931/step"):
         assert figure in line
 

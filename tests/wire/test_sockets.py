@@ -103,7 +103,7 @@ def test_two_clients_are_answered_apart(opened, pair):
 @pytest.mark.parametrize(("frames", "kind", "code"), [
     ([b""], "Malformed", "malformed"),
     ([b"GET / HTTP/1.1"], "Malformed", "malformed"),
-    ([bytes(encode(NoNewWeights(1))[0]).replace(b"\x92\x01\x00", b"\x92\x02\x00")], "WrongVersion", "version"),
+    ([bytes(encode(NoNewWeights(1))[0]).replace(b"\x92\x01", b"\x92\x02")], "WrongVersion", "version"),
     ([bytes(encode(NoNewWeights(1))[0]), b"more"], "Malformed", "malformed"),
     ([bytes(60_000), bytes(60_000)], "TooLarge", "malformed"),  # each is within the limit, both are not
     ([bytes(encode(NoNewWeights(1))[0]), *[b""] * 10_000], "TooLarge", "malformed"),
