@@ -161,13 +161,15 @@ def test_steps_in_streams_that_are_too_short_to_learn_from_do_not_stop_the_robot
     assert demand.wanted(5000, 3.0) < 1.0
 
 
-def test_a_learner_that_goes_back_to_a_checkpoint_is_not_taken_for_a_fast_one_when_it_returns():
+def test_a_learner_that_goes_back_to_a_checkpoint_is_measured_anew():
     demand = Demand(192.0, 100, 20.0)
     for second in range(20):
         demand.asked(192 * (5000 + 10 * second), 192, "", second)
-    before = demand.wanted(5200, 20.0)
-    demand.asked(192 * 4000, 192, "", 21.0)
-    assert demand.lead(5200) == pytest.approx(1199) and demand.wanted(5200, 22.0) < 0.1 * before
+    for second in range(20, 26):
+        demand.asked(192 * (4900 + 10 * second), 192, "", second)
+    assert demand.lead(5200) == pytest.approx(49)
+    assert demand.wanted(5151, 25.0) == pytest.approx(10 * np.e, rel=0.1)
+    assert demand.wanted(6151, 25.0) < 0.01
 
 
 asked = st.tuples(st.integers(0, 10**9), st.integers(1, 10**5), st.sampled_from(["", "ratio", "prefill"]),
