@@ -113,8 +113,8 @@ class Health:
     """`fault` is empty or says what is latched and what to do; `gauges` are named numbers in base units
     (`tilt_radians`, `torque_newton_metres`, `temperature_celsius`, `battery_ratio`, ...); `ticks` and `overruns` count
     inner-loop periods; `link_age` is seconds since the robot was last heard; `warnings` say which gauges are near the
-    limits that `robots/monitors.py` watches over; `busy`: a motion of the robot's own is under way, what is commanded is
-    not done."""
+    limits that `robots/monitors.py` watches over; `busy`: a motion of the robot's own is under way, what is commanded
+    is not done."""
 
     mode: Mode
     fault: str = ""
