@@ -217,5 +217,6 @@ def velocity(wish: ArmCommand, seen: Reported | None, now: int, fastest: float) 
     """rad/s [J], never more than `fastest`: zero where the newest report is missing, old or no number."""
     if seen is None or not 0 <= now - seen.time <= OLD * 1e9:
         return np.zeros_like(wish.dq)
-    wanted = wish.dq + GAIN * (wish.q - seen.q)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below
+        wanted = wish.dq + GAIN * (wish.q - seen.q)
     return np.clip(wanted, -fastest, fastest) if np.isfinite(wanted).all() else np.zeros_like(wish.dq)
