@@ -172,6 +172,7 @@ class SdkProcess:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         ours, theirs = socket.socketpair()
+        theirs.setblocking(True)  # the process at the other end knows nothing of this one's default timeout
         path = os.pathsep.join(filter(None, sys.path))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "robots.ur5e.sdk", json.dumps({**settings, "fd": theirs.fileno()})],

@@ -271,6 +271,9 @@ def main(settings: Mapping[str, Any]) -> None:
     wire.send(ready=True)
     try:
         obey(controller, gripper, wire)
+    except Exception as error:  # the SDK raises what it likes
+        with contextlib.suppress(OSError):  # nobody waits any more
+            wire.send(error=f"{type(error).__name__}: {error}", final=False)
     finally:
         threading.Timer(LEAVING, os._exit, [1]).start()
         controller.leave()

@@ -1,8 +1,9 @@
 """A connection of the vendor's SDK, without its habits: what it prints, sets for the whole process, and waits for.
 
-The SDK prints to standard output, sets the default timeout of every new socket of the process to 1 s, tries for
-minutes where a controller accepts but does not answer, and prefers Unix sockets of fixed names in the system's
-temporary folder to the network: whoever puts one there takes over every xArm of the computer, so we forbid it.
+The SDK prints to standard output, sets the default timeout of every new socket of the process to 1 s whenever one of
+its threads connects, tries for minutes where a controller accepts but does not answer, and prefers Unix sockets of
+fixed names in the system's temporary folder to the network: whoever puts one there takes over every xArm of the
+computer, so we forbid it.
 
 Its control port is 502, which only root may serve. A double's is another one: the SDK's constant says so while a
 connection is made, under a lock. The streams of reports have ports that anybody may serve, and each double has a
@@ -32,14 +33,28 @@ ANSWER_WITHIN = 0.5  # s; the SDK's default of 2 s is longer than an arm should 
 _connecting = threading.Lock()
 
 
+class _Sockets:
+    """The module `socket` as the SDK sees it: what it sets for the whole process is not set. Its own sockets have
+    timeouts of their own."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+    @staticmethod
+    def setdefaulttimeout(seconds: float | None) -> None:
+        """Others of this process rely on theirs."""
+
+
 def load() -> Any:
     """The SDK. Raises ImportError, which names the extra."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             import xarm
+            from xarm.core.comm import socket_port
             from xarm.core.utils.log import logger
     except ModuleNotFoundError as error:
         raise ImportError("an xArm needs the vendor's SDK: pip install 'daydreamer[xarm]'") from error
+    socket_port.socket = _Sockets()
     for talker in (logger, logging.getLogger("origin.print")):  # they repeat in prose what codes say
         talker.setLevel(logging.CRITICAL)
     return xarm
@@ -96,7 +111,7 @@ def _habits(port: int) -> Iterator[None]:
     """While a connection is made: the control port is this one, and nothing is printed."""
     from xarm.core.config.x_config import XCONF
 
-    said, default = io.StringIO(), socket.getdefaulttimeout()
+    said = io.StringIO()
     usual, XCONF.SocketConf.TCP_CONTROL_PORT = XCONF.SocketConf.TCP_CONTROL_PORT, port
     try:
         with contextlib.redirect_stdout(said):
@@ -104,5 +119,4 @@ def _habits(port: int) -> Iterator[None]:
             time.sleep(0.005)  # its report thread has something to print too
     finally:
         XCONF.SocketConf.TCP_CONTROL_PORT = usual
-        socket.setdefaulttimeout(default)
         log.debug("SDK: %s", said.getvalue().strip())

@@ -5,6 +5,7 @@ A quiet machine needs a few seconds for all of it; on a busy one, what is asked 
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -227,6 +228,16 @@ def box():
     said = double.start(20)
     yield said["address"], said["port"]
     double.stop()
+
+
+def test_the_sdk_sets_nothing_for_the_whole_process(box):
+    """Its threads connect whenever they like, and each time it sets the default timeout of all new sockets."""
+    sdk.load()
+    from xarm.core.comm.socket_port import SocketPort
+
+    port = SocketPort(*box, forbid_uds=True)
+    assert port.connected and socket.getdefaulttimeout() is None
+    port.close()
 
 
 @contextlib.contextmanager
