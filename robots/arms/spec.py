@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from gymnasium import spaces
 
 from robots.arms.anatomy import Anatomy
@@ -10,6 +9,7 @@ from robots.arms.motion import Joints, Motion, Tool
 from robots.arms.moves import Moves
 from robots.arms.options import ArmOptions
 from robots.driver import RobotSpec
+from robots.setpoints import expiry, signals_of
 
 
 def motion(anatomy: Anatomy, period: float, options: ArmOptions) -> Motion:
@@ -34,13 +34,6 @@ def robot_spec(anatomy: Anatomy, options: ArmOptions, motion: Motion, control_hz
     }
     if options.target_every:
         sizes["target"] = (3, "m")
-    signals: dict[str, spaces.Space] = {name: spaces.Box(-np.inf, np.inf, (size,), np.float32)
-                                        for name, (size, _) in sizes.items()}
-    units = {name: unit for name, (_, unit) in sizes.items()}
-    if options.camera == "front":
-        signals["image"] = spaces.Box(0, 255, (64, 64, 3), np.uint8)
-        signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
-        units |= {"image": "", "depth": "0.02 m"}
-    ttl = max(0.2, 2.5 / control_hz)
-    return RobotSpec(anatomy.name, spaces.Dict(signals), units, motion.space, control_hz, inner_hz, ttl,
-                     max(1.0, 2 * ttl), motion.noop)
+    signals, units = signals_of(sizes, camera=options.camera == "front")
+    return RobotSpec(anatomy.name, spaces.Dict(signals), units, motion.space, control_hz, inner_hz, *expiry(control_hz),
+                     motion.noop)

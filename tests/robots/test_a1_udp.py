@@ -453,7 +453,7 @@ def test_a_killed_control_process_leaves_a_body_that_damps_and_that_the_next_one
     body.connect()
     try:
         assert body.pid == pid and body.health().mode == Mode.DISARMED
-        assert "damped and disarmed" in body.log_path.read_text()
+        assert "no command, or no state, for 1.0 s: disarmed" in body.log_path.read_text()
         assert body.health().link_age < 0.2
     finally:
         body.disconnect()

@@ -239,7 +239,7 @@ def test_a_killed_control_process_leaves_a_body_that_damps_and_that_the_next_one
         assert body.pid == pid and time.monotonic() - killed < 5
         assert body.health().mode == Mode.DISARMED
         assert body.read().values["joint_angles"][2] < -1.75  # it no longer stands on its springs (-1.66): it sinks
-        assert "damped and disarmed" in body.log_path.read_text()
+        assert "no command, or no state, for 1.0 s: disarmed" in body.log_path.read_text()
     finally:
         body.stop(Stop.DAMP)
         body.disconnect()
