@@ -6,7 +6,6 @@ An error of ours is one red line and exit code 2; a traceback is a bug.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -63,10 +62,11 @@ def run(config: ConfigFile,
     from rich.console import Console
 
     from services.console import foreground
+    from services.console.options import parse_duration, settings_of
     from services.console.screen import screen
     from services.embodiment import robot_spec
 
-    settings = _load(config, changes, name=name, seed=seed, count=robots, which=which, double=double)
+    settings = settings_of(config, changes, name=name, seed=seed, count=robots, which=which, double=double)
     robot_spec(settings)
     seconds = parse_duration(for_) if for_ else None
     typer.echo(foreground.run(settings, home, screen(Console(), plain), seconds=seconds, address=address))
@@ -80,8 +80,9 @@ def robot(config: ConfigFile, connect: Connect, changes: Changes = None, name: N
           home: Home = Path("runs")) -> None:
     """Join a run from the robot's computer. Needs neither torch nor ray."""
     from services.console import by_hand
+    from services.console.options import settings_of
 
-    settings = _load(config, changes, name=name, which=which, double=double)
+    settings = settings_of(config, changes, name=name, which=which, double=double)
     by_hand.serve("robot", settings, home, connect, index)
 
 
@@ -93,10 +94,11 @@ def doctor(config: ConfigFile, changes: Changes = None, which: Which = "", doubl
     from rich.console import Console
 
     from services.console import doctor as doctors
+    from services.console.options import settings_of
     from services.console.tables import print_finding
 
     console, wrong = Console(), False
-    for finding in doctors.examine(_load(config, changes, which=which, double=double), home, seconds):
+    for finding in doctors.examine(settings_of(config, changes, which=which, double=double), home, seconds):
         print_finding(console, finding)
         wrong |= finding.grade == doctors.WRONG
     raise typer.Exit(int(wrong))
@@ -113,9 +115,10 @@ def jog(config: ConfigFile, changes: Changes = None, which: Which = "", double: 
     from rich.console import Console
 
     from services.console import jog as jogging
+    from services.console.options import settings_of
     from services.console.tables import changes_table
 
-    settings = _load(config, changes, which=which, double=double)
+    settings = settings_of(config, changes, which=which, double=double)
     jogging.check(settings, axis, by, seconds)
     if settings.robot.options.get("link") == "hardware" and not yes:
         typer.confirm("The robot will move. Is nobody near it, and a hand at the stop button?", abort=True)
@@ -164,10 +167,12 @@ def train(config: ConfigFile, changes: Changes = None, name: Name = "", seed: Se
     from rich.console import Console
 
     from services.console import training
+    from services.console.options import settings_of
 
     if seed is not None and not name:
-        name = f"{_load(config, changes).name}-{seed}"
-    settings = _load(config, changes, name=name, seed=seed, steps=steps, episode_steps=episode_steps, double=double)
+        name = f"{settings_of(config, changes).name}-{seed}"
+    settings = settings_of(config, changes, name=name, seed=seed, steps=steps, episode_steps=episode_steps,
+                           double=double)
     training.train(settings, home, Console())
 
 
@@ -302,55 +307,12 @@ def keys_new(name: Annotated[str, typer.Argument(help="Whose: server, a robot's 
     typer.echo(f"{new_keys(name, folder)}: {told}")
 
 
-def parse_duration(text: str) -> float:
-    """Seconds of 90, 90s, 10m, 2h or 1h30m. Raises ConfigError."""
-    from services.config import ConfigError
-
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    if not found or not any(found.groups()):
-        raise ConfigError(f"--for {text}: write it as 90s, 10m, 2h or 1h30m")
-    hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return 3600 * hours + 60 * minutes + seconds
-
-
-def _load(path: Path, changes: list[str] | None, *, name: str = "", seed: int | None = None, count: int | None = None,
-          steps: int | None = None, episode_steps: int | None = None, which: str = "", double: str = ""):
-    """The config, with the options that stand for a setting. What `--robot` or `--double` puts in the place of a double
-    in this process has a clock of its own: `speed: auto` is 1 there."""
-    from dataclasses import replace
-
-    from services import config as configs
-    from services import embodiment
-
-    named = {"name": name or None, "seed": seed, "robot.count": count, "training.steps": steps,
-             "training.episode_steps": episode_steps, "robot.options.link": (link := _link(which, double))}
-    given = [f"{key}={value}" for key, value in named.items() if value is not None]
-    settings = configs.load(path, [*(changes or ()), *given])
-    if which or double:
-        embodiment.check_link(settings)
-    if settings.robot.speed == configs.AUTO and link not in (None, "direct"):
-        return replace(settings, robot=replace(settings.robot, speed=1.0))
-    return settings
-
-
-def _link(which: str, double: str) -> str | None:
-    """The kind of link that `--robot` and `--double` ask for; None where they ask for none. Raises ConfigError."""
-    from services.config import ConfigError
-
-    if which not in ("", "hardware", "double"):
-        raise ConfigError(f"--robot {which}: hardware or double")
-    if double not in ("", "direct", "protocol"):
-        raise ConfigError(f"--double {double}: direct or protocol")
-    if which == "hardware" and double:
-        raise ConfigError(f"--robot hardware is no double; leave out --double {double}")
-    return "hardware" if which == "hardware" else double or ("direct" if which else None)
-
-
 def _by_hand(kind: str, path: Path, connect: str, changes: list[str] | None, name: str, home: Path,
              index: int = 0) -> None:
     from services.console import by_hand
+    from services.console.options import settings_of
 
-    by_hand.serve(kind, _load(path, changes, name=name), home, connect, index)
+    by_hand.serve(kind, settings_of(path, changes, name=name), home, connect, index)
 
 
 def _show_log(run: str, home: Path, verified: bool) -> None:

@@ -16,6 +16,7 @@ from daydreamer.replay.chunk import BOOKKEEPING, Chunk, Schema
 from daydreamer.replay.chunk_log import ChunkLog
 from services import cli, run_folder
 from services import config as configs
+from services.console import options
 
 ROOT = Path(__file__).parents[2]
 A1 = str(ROOT / "configs" / "a1_walk.yaml")
@@ -89,7 +90,7 @@ def test_every_configuration_of_the_project_means_a_robot(config):
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("2h", 7200), ("1h30m5s", 5405)])
 def test_a_duration_reads_as_people_write_it(text, seconds):
-    assert cli.parse_duration(text) == seconds
+    assert options.parse_duration(text) == seconds
 
 
 def test_the_log_of_a_run_is_told_and_verified(daydreamer, tmp_path):

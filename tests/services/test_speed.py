@@ -16,9 +16,9 @@ from coordinated import ask, client, config, coordinator, run_folder, running, u
 from robots.clock import Clock
 from robots.driver import RobotSpec
 from robots.registry import make_driver
-from services import cli
 from services import config as configs
 from services.config import ConfigError
+from services.console import options
 from services.coordinator.status import Status
 from services.embodiment import robot_spec
 from services.link import Link
@@ -61,8 +61,9 @@ def test_a_driver_without_links_says_itself_that_its_clock_cannot_wait(monkeypat
 def test_what_the_command_line_puts_in_the_doubles_place_runs_in_real_time():
     chosen = {"": "auto", "direct": "auto", "protocol": 1.0}
     for double, speed in chosen.items():
-        assert cli._load(SPHERO, None, double=double).robot.speed == speed
-    robot_spec(cli._load(SPHERO, ["robot.options.address=SK-1234", "robot.options.camera='0'"], which="hardware"))
+        assert options.settings_of(SPHERO, None, double=double).robot.speed == speed
+    hardware = ["robot.options.address=SK-1234", "robot.options.camera='0'"]
+    robot_spec(options.settings_of(SPHERO, hardware, which="hardware"))
 
 
 def test_a_run_may_go_on_at_another_speed():
@@ -195,10 +196,11 @@ def test_a_slow_learner_slows_the_double_and_the_train_ratio_holds(tmp_path):
             until(lambda: learner.replayed > 64 * 60, "the prefill is caught up")
             until(lambda: 0.2 < seen().speed < 0.6, "the speed that suits the learner")
             time.sleep(2)
-            replayed, inserted, idle = learner.replayed, learner.inserted, learner.idle
+            replayed, inserted, idle, began = learner.replayed, learner.inserted, learner.idle, time.monotonic()
             time.sleep(6)
-            ratio = (learner.replayed - replayed) / (learner.inserted - inserted)
-            assert 0.2 < seen().speed < 0.6
+            collected = learner.inserted - inserted
+            ratio, speed = (learner.replayed - replayed) / collected, collected / (time.monotonic() - began) / 50
+        assert 0.2 < speed < 0.6  # that of any moment depends on which chunks were just counted
         assert ratio == pytest.approx(64, rel=0.4)  # chunks of a second make it uneven; in real time it would be 26
         assert learner.idle - idle < 1.0
         summary = here._ledger.summary(time.monotonic())
