@@ -24,6 +24,7 @@ THERE = 0.001  # m
 BACK = 0.015  # m that the tool moves back from what it touched
 CLOSING, OPENED = 0.15, 0.05  # s that fingers have before they are looked at; of the opening: near enough
 PATIENCE = 2.0  # s for fingers that do not arrive
+LOAD_SECONDS = 0.2  # in which what the motors bear becomes what they bear without a touch
 LOST = 0.3  # s without the feeling of holding until an object is given up
 
 
@@ -95,6 +96,7 @@ class Moves(Motion):
             self._backing = False
         elif not self._backing and self._force() > self._touch:
             self._give_way()
+        self._load = self._load + (state.effort - self._load) * self._period / LOAD_SECONDS
         if self._script is None and self._led:
             if self._unheld > LOST:
                 self._script = self._release()
@@ -102,13 +104,10 @@ class Moves(Motion):
                 self._script = self._reset()
 
     def _head_for(self, goal: np.ndarray) -> None:
-        """What the motors bear at rest, before they move, is what they bear without a touch."""
-        if self._arrived():
-            self._load = self._state.effort
         self._origin, self._goal = self._glide.place.copy(), goal
 
     def _force(self) -> float:
-        """N at the tool that the motors bear beyond what they bore when the move began."""
+        """N at the tool that the motors suddenly bear: gravity and a pose's load come slowly, and are followed."""
         _, jacobian = self._anatomy.chain.jacobian(self._state.q)
         moves = jacobian[:3]
         return float(np.linalg.norm(np.linalg.solve(moves @ moves.T + 1e-3 * np.eye(3),

@@ -40,7 +40,7 @@ class ArmOptions:
     camera_crop: Sequence[float] = (0.0, 0.0, 0.125, 0.125)
     target_every: float = 0.0
     reset_after: float = 60.0
-    touch: float = 60.0
+    touch: float = 50.0
 
     def __post_init__(self) -> None:
         for name, good, allowed in (

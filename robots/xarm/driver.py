@@ -27,7 +27,7 @@ class XArmOptions(ArmOptions):
     self_collision: bool = field(default=True, metadata=WORLD)
     fence: float = field(default=0.0, metadata=WORLD)
     gripper_speed: int = 3000
-    touch: float = 25.0  # less than what the lighter arm's collision detection stops for
+    touch: float = 35.0  # the lighter arm's own steps feel like 26 N at most, and what it presses on like 60 or more
 
     def __post_init__(self) -> None:
         super().__post_init__()
