@@ -30,7 +30,7 @@ from services.cluster.supervisor import Launch, ServiceRefused, Supervisor
 from services.config import PORTS, Config
 from services.node import Node
 from services.run_folder import RunFolder
-from services.wire.ports import free_ports
+from services.wire.ports import free_ports, require_free
 
 if TYPE_CHECKING:
     from services.cluster.actor import ActorProcess
@@ -87,6 +87,7 @@ class Cluster:
         """Start everything. Raises PortInUse, ServiceRefused when Ray cannot run here; see also `failure`."""
         self.config = with_ports(self.config)
         self._log = logs.into(self._folder.logs / "supervisor.log")
+        require_free(self._context, self.addresses.values())  # before anybody talks to the run that holds them
         self._connect()
         self._node = Node("supervisor", "supervisor", self.config, self._context).start()
         self._node.state = "running"

@@ -8,6 +8,7 @@ import random
 import re
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import closing
 
 import zmq
@@ -35,6 +36,13 @@ def _is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def require_free(context: zmq.Context, addresses: Iterable[str], seconds: float = 5.0) -> None:
+    """Raises PortInUse where one of them is not free within `seconds`."""
+    for address in addresses:
+        with context.socket(zmq.ROUTER) as probe:
+            bind(probe, address, seconds)
 
 
 def configured(socket: zmq.Socket, limit: int, queue: int) -> zmq.Socket:

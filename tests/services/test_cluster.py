@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import toy_services
+import zmq
 
 from services.cluster.cluster import Cluster, placement, with_ports
 from services.cluster.roles import Role, robot_name, roles
 from services.config import PORTS, from_mapping
 from services.run_folder import RunFolder
+from services.wire.errors import PortInUse
 from services.wire.security import new_keys
 
 CONFIG = from_mapping({"name": "toys", "robot": {"driver": "nowhere:toy", "task": "none"}, "network": {"port": 0}})
@@ -143,6 +145,22 @@ def test_a_service_that_cannot_run_is_the_run_s_failure_and_no_process_stays(tmp
     finally:
         cluster.stop()
     until(lambda: not any(alive(pid) for pid in pids.values()))
+
+
+def test_a_second_run_on_the_ports_of_the_first_starts_nothing(tmp_path):
+    config = with_ports(CONFIG)
+    holder = zmq.Context.instance().socket(zmq.ROUTER)
+    holder.bind(config.network.addresses()["control"])
+    folder = RunFolder(tmp_path)
+    folder.logs.mkdir()
+    cluster = Cluster(config, folder, build=toy_services.build)
+    try:
+        with pytest.raises(PortInUse, match="another process holds this port.*--set network.port"):
+            cluster.start()
+        assert not cluster.pids() and not list(tmp_path.glob("*.began.json"))
+    finally:
+        cluster.stop()
+        holder.close(linger=0)
 
 
 def test_free_ports_are_chosen_once_so_that_a_restarted_service_is_where_it_was():
