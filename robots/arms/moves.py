@@ -22,6 +22,7 @@ STEP = 0.04  # m
 DIRECTIONS = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], float)
 THERE = 0.001  # m
 BACK = 0.015  # m that the tool moves back from what it touched
+ASIDE = 0.005  # m off its place, a tool that has arrived presses on something
 CLOSING, OPENED = 0.15, 0.05  # s that fingers have before they are looked at; of the opening: near enough
 PATIENCE = 2.0  # s for fingers that do not arrive
 LOAD_SECONDS = 0.2  # in which what the motors bear becomes what they bear without a touch
@@ -44,8 +45,8 @@ class Moves(Motion):
 
     @property
     def busy(self) -> bool:
-        """See Motion."""
-        return self._script is not None
+        """See Motion. Also while it moves back from a touch, which nothing may turn into another move."""
+        return self._script is not None or self._backing
 
     def start(self, setpoint: np.ndarray, state: ArmState) -> None:
         """See Motion. The first thing the arm does is to go where moves can begin: over a bin, the tool down."""
@@ -94,7 +95,7 @@ class Moves(Motion):
         self._idle += self._period
         if self._arrived():
             self._backing = False
-        elif not self._backing and self._force() > self._touch:
+        if not self._backing and (self._presses() if self._arrived() else self._force() > self._touch):
             self._give_way()
         self._load = self._load + (state.effort - self._load) * self._period / LOAD_SECONDS
         if self._script is None and self._led:
@@ -112,6 +113,11 @@ class Moves(Motion):
         moves = jacobian[:3]
         return float(np.linalg.norm(np.linalg.solve(moves @ moves.T + 1e-3 * np.eye(3),
                                                     moves @ (self._state.effort - self._load))))
+
+    def _presses(self) -> bool:
+        """Something slowly met holds the tool aside; fingers that close may do so."""
+        aside = np.abs(self._anatomy.chain.position(self._state.q) - self._goal).max()
+        return self._script is None and bool(aside > ASIDE)
 
     def _give_way(self) -> None:
         """Back on the way that it came, a little before where it is now."""

@@ -12,7 +12,7 @@ from robots.arms.tasks import PickPlace, Reach
 from robots.arms.world import OBJECT
 from robots.body import Body
 from robots.driver import Clip, Mode, Stop
-from robots.registry import make
+from robots.registry import make, make_driver
 from robots.ur5e.anatomy import UR5E
 from robots.ur5e.driver import UR5eDriver, UR5eOptions
 
@@ -156,6 +156,21 @@ def test_a_step_down_onto_something_gives_way_before_the_controller_stops(player
     assert player.tool[2] > 0.02  # the ends of the fingers are above the object again
     player.play("+z", "+z", "+z")
     assert player.tool[2] > UR5E.hover - 0.02
+
+
+@pytest.mark.parametrize("robot", ["ur5e", "xarm"])
+def test_whoever_plays_at_random_low_among_objects_does_not_stop_the_controller(robot):
+    driver = make_driver(robot, {"actions": "moves", "objects": 5}, control_hz=HZ)
+    driver.connect()
+    driver.arm()
+    random, touches = np.random.default_rng(1), 0
+    for name in random.choice(NAMES, 120, p=[0.02, 0.15, 0.15, 0.15, 0.15, 0.05, 0.28, 0.05]):
+        touches += bool(driver.command(np.int64(NAMES.index(name))).clip & Clip.TORQUE)
+        for _ in range(round(driver.spec.inner_hz / HZ)):
+            driver.tick()
+        assert not driver.health().fault
+    driver.disconnect()
+    assert touches
 
 
 def test_too_long_without_a_grasp_it_goes_back_over_the_middle_of_its_bin():

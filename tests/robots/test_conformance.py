@@ -1,7 +1,12 @@
 """One contract, every driver: doubles, gymnasium environments, a minimal robot; some of them behind a body, or behind
-their vendor's protocol.
+their vendor's protocol; and on hardware, with
 
-What happens in virtual time here happens in real time behind a body or a protocol; `Bench` hides the difference.
+    python -m pytest tests/robots/test_conformance.py -k on_the_robot --robot configs/ur5e_reach.yaml
+
+where the config has an address. It is armed, stopped and expires, and is never told to move.
+
+What happens in virtual time here happens in real time behind a body, a protocol or on a robot; `Bench` hides the
+difference.
 """
 
 import itertools
@@ -17,7 +22,9 @@ from gymnasium import spaces
 
 from robots.body import Body
 from robots.driver import Clip, CommandRejected, FaultLatched, Mode, NotConnected, Stop
+from robots.protocol import ProtocolDouble
 from robots.registry import make_driver
+from services.console.options import settings_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROBOTS = {
@@ -42,6 +49,8 @@ numbers = itertools.count()
 class Bench:
     """A robot and the means to let its time pass."""
 
+    still = False  # a robot that must not move
+
     def __init__(self, kind):
         way, _, name = kind.rpartition("-")
         driver, options = (PROTOCOLS if way == "protocol" else ROBOTS)[name]
@@ -52,6 +61,15 @@ class Bench:
             self.driver = make_driver(driver, options)
         self.spec = self.driver.spec
         self.pause = 1 / self.spec.inner_hz if way == "protocol" else 0.002
+
+    @classmethod
+    def at_its_address(cls, config):
+        """The robot of a config file, in its body as in a run: nothing else may tick it."""
+        robot = settings_of(Path(config), None, which="hardware").robot
+        bench = cls.__new__(cls)
+        bench.driver = Body(f"conformance-{os.getpid()}", robot.driver, dict(robot.options), robot.control_hz)
+        bench.spec, bench.real_time, bench.still, bench.pause = bench.driver.spec, True, True, 0.002
+        return bench
 
     def wait(self, until, seconds=3.0):
         """Time passes until something holds, at most `seconds` of the robot's."""
@@ -73,11 +91,15 @@ class Bench:
         self.wait(lambda: self.driver.read().sequence > before)
         return applied
 
+    def fresh(self):
+        """Until the robot was just heard, as arming asks for."""
+        self.wait(lambda: self.driver.health().link_age < self.spec.command_ttl / 4)
+
     def mode_is(self, mode):
         self.wait(lambda: self.driver.health().mode == mode)
 
     def action(self):
-        return self.spec.action_space.sample()
+        return self.driver.standing(self.driver.read().values) if self.still else self.spec.action_space.sample()
 
 
 @pytest.fixture(params=[*ROBOTS, "body-a1", "body-own"])
@@ -166,6 +188,7 @@ def test_an_emergency_stop_is_latched_until_an_operator_clears_it(armed):
         armed.driver.clear_fault("")
     armed.driver.clear_fault("Ada")
     armed.mode_is(Mode.DISARMED)
+    armed.fresh()
     armed.driver.arm()
     armed.step(armed.action())
 
@@ -223,21 +246,53 @@ def test_a_command_expires(armed):
         armed.mode_is(Mode.DISARMED)
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
-def test_the_contract_holds_behind_the_vendors_protocol(name):
-    """In one connection, because these doubles take a while to start and run in real time."""
-    bench = Bench(f"protocol-{name}")
+def test_what_is_not_finite_is_not_followed(armed):
+    if isinstance(armed.spec.action_space, spaces.Discrete):
+        return
+    held = armed.step(armed.action())
+    odd = armed.step(np.full(armed.spec.action_space.shape, np.nan))
+    assert odd.clip & Clip.NOT_FINITE and np.allclose(odd.action, held.action)
+
+
+SAFE = [test_readings_fit_the_spec_and_grow, test_what_is_not_finite_is_not_followed,
+        test_an_action_of_another_shape_is_rejected_and_changes_nothing,
+        test_a_stop_from_another_thread_takes_effect, test_an_emergency_stop_is_latched_until_an_operator_clears_it,
+        test_hold_stays_armed_for_as_long_as_it_is_said_again, test_a_command_expires]  # where nothing is to move
+
+
+def hold(bench, sentences):
+    """All of them in one connection, because these robots take a while to start and run in real time."""
     bench.driver.connect(30)
     try:
-        for sentence in (test_readings_fit_the_spec_and_grow, test_what_is_applied_is_in_the_action_space,
-                         test_an_action_of_another_shape_is_rejected_and_changes_nothing,
-                         test_a_stop_from_another_thread_takes_effect,
-                         test_an_emergency_stop_is_latched_until_an_operator_clears_it,
-                         test_hold_stays_armed_for_as_long_as_it_is_said_again, test_a_command_expires,
-                         test_after_a_reconnect_it_is_disarmed):
-            bench.wait(lambda: bench.driver.health().link_age < bench.spec.command_ttl / 4)
+        for sentence in sentences:
+            bench.fresh()
             bench.driver.arm()
             sentence(bench)
     finally:
         bench.driver.stop(Stop.DAMP)
         bench.driver.disconnect()
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_contract_holds_behind_the_vendors_protocol(name):
+    hold(Bench(f"protocol-{name}"),
+         [*SAFE, test_what_is_applied_is_in_the_action_space, test_after_a_reconnect_it_is_disarmed])
+
+
+def test_the_contract_holds_at_an_address(tmp_path):
+    """As on hardware, told to stand: an A1 that answers at a port of this computer."""
+    double = ProtocolDouble("robots.unitree_a1.udp_double", {"pose": "belly"})
+    config = tmp_path / "a1.yaml"
+    try:
+        address = f"127.0.0.1:{double.start(30)['port']}"
+        config.write_text(f"robot: {{driver: unitree_a1, task: walk, options: {{address: '{address}'}}}}")
+        hold(Bench.at_its_address(config), SAFE)
+    finally:
+        double.stop()
+
+
+def test_the_contract_holds_on_the_robot(request):
+    config = request.config.getoption("--robot")
+    if not config:
+        pytest.skip("no --robot CONFIG")
+    hold(Bench.at_its_address(config), SAFE)
