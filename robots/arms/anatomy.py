@@ -11,9 +11,10 @@ from robots.arms.kinematics import Chain
 
 Box = tuple[np.ndarray, np.ndarray]
 TIP = 0.01  # m from the tool's point to the ends of the fingers
-# Corners of the open fingers and of the hand behind them [8, 3] m in the tool's frame, about those of Robotiq's 2F-85
-# and of UFACTORY's gripper. The fingers move along x.
-HAND = np.array([(x, y, z) for far, near, z in ((0.0525, 0.011, TIP), (0.06, 0.025, -0.05))
+# Corners of the open fingers, of the hand behind them and of the wrist behind that [16, 3] m in the tool's frame, about
+# those of Robotiq's 2F-85 and of UFACTORY's gripper. The fingers move along x.
+HAND = np.array([(x, y, z) for far, near, z in ((0.0525, 0.011, TIP), (0.06, 0.025, -0.05), (0.06, 0.025, -0.13),
+                                                (0.04, 0.04, -0.29))
                  for x in (-far, far) for y in (-near, near)])
 
 

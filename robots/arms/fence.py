@@ -34,7 +34,7 @@ class Fence:
         way = np.minimum(np.maximum(target, self._lower), self._upper) - setpoint
         wanted = np.minimum(np.maximum(way, moved - self._change), moved + self._change)
         wanted = np.minimum(np.maximum(wanted, -self._fastest), self._fastest)
-        now, brake = self._outside(setpoint), self._slower(moved)
+        now, brake = self.outside(setpoint), self._slower(moved)
         for share in SHARES:
             step = brake + share * (wanted - brake)
             if self._is_safe(setpoint + step, step, now):
@@ -44,7 +44,7 @@ class Fence:
 
     def _is_safe(self, setpoint: np.ndarray, moved: np.ndarray, now: np.ndarray) -> bool:
         """Braking from there ends no farther outside than the tool is `now`."""
-        return bool((self._outside(self._rest(setpoint, moved)) <= now + CLOSE).all())
+        return bool((self.outside(self._rest(setpoint, moved)) <= now + CLOSE).all())
 
     def _slower(self, moved: np.ndarray) -> np.ndarray:
         """The next step of a braking that keeps the joints on their line."""
@@ -59,7 +59,7 @@ class Fence:
         return np.minimum(np.maximum(setpoint + moved * travel, np.minimum(self._lower, setpoint)),
                           np.maximum(self._upper, setpoint))
 
-    def _outside(self, q: np.ndarray) -> np.ndarray:
+    def outside(self, q: np.ndarray) -> np.ndarray:
         """How far the tool is outside the workspace, along each axis, and the hand too near the table [4] m."""
         pose = self._chain.pose(q)
         place, lowest = pose[:3, 3], pose[2, 3] + (HAND @ pose[2, :3]).min()

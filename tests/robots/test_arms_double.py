@@ -1,13 +1,15 @@
-"""Physics of an arm's double, with numbers, on the UR5e and the UR5."""
+"""Physics of an arm's double, with numbers, on the UR5e and the UR5; and what no arm meets."""
 
 import mujoco
 import numpy as np
 import pytest
 
 from robots.arms.double import SPEED, ArmDouble, Surroundings
+from robots.arms.fence import Fence
 from robots.arms.link import ArmCommand
-from robots.arms.world import GRIP, OBJECT
+from robots.arms.world import ARM, BOTH, GRIP, OBJECT, scene
 from robots.ur5e.anatomy import LOWER, UPPER, UR5, UR5E
+from robots.xarm.anatomy import XARM6, XARM7
 
 HZ = 125.0
 BARE = Surroundings(objects=0, bins=False)
@@ -49,6 +51,25 @@ def test_its_tool_is_where_the_published_dimensions_say_within_a_millimetre(anat
         pose, site = anatomy.chain.pose(q), double.data.site("tool")
         assert np.abs(site.xpos - pose[:3, 3]).max() < 1e-3
         assert np.abs(site.xmat.reshape(3, 3) - pose[:3, :3]).max() < 1e-3
+
+
+@pytest.mark.parametrize("anatomy", [UR5E, UR5, XARM6, XARM7])
+def test_where_ranges_and_fence_allow_it_an_arm_meets_neither_the_table_nor_itself(anatomy):
+    model = scene(anatomy, 0, False, 1 / HZ)
+    model.geom_conaffinity[model.geom_contype == ARM] = BOTH  # the doubles' links do not feel one another
+    data, fence, random, allowed = mujoco.MjData(model), Fence(anatomy, 1 / HZ), np.random.default_rng(0), 0
+    while allowed < 500:
+        q = random.uniform(anatomy.lower, anatomy.upper)
+        if fence.outside(q).any():
+            continue
+        allowed += 1
+        data.qpos[:] = *q, 0.0425, 0.0425
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        mujoco.mj_collision(model, data)
+        for bodies in model.geom_bodyid[data.contact.geom]:
+            parents = model.body_parentid[bodies]
+            assert bodies[0] == parents[1] or bodies[1] == parents[0], [model.body(body).name for body in bodies]
 
 
 def test_the_motors_carry_what_the_published_masses_weigh():
