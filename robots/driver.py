@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
@@ -126,6 +126,17 @@ class Health:
     busy: bool = False
 
 
+@dataclass(frozen=True)
+class Bound:
+    """One thing that holds whatever is commanded. `told`: what it is, in words; `outside`: what of the robot is beyond
+    it as it stands, empty where nothing is; `way_out`: what to do then."""
+
+    what: str
+    told: str
+    outside: str = ""
+    way_out: str = ""
+
+
 class RobotError(Exception):
     """Something between us and the robot failed. `recoverable`: the same call may work later without an operator."""
 
@@ -218,6 +229,11 @@ class Driver(ABC):
         if isinstance(space, spaces.Discrete):
             return np.int64(self.spec.noop)
         return np.zeros(space.shape, np.float32)
+
+    def limits(self, values: Mapping[str, np.ndarray]) -> Sequence[Bound]:
+        """What bounds this robot's motion, for an operator to read, and whether the one that these signals show is
+        inside. Needs no connection."""
+        return ()
 
     def keep_pace(self, speed: float) -> None:
         """The owner ticks in real time, the robot's clock `speed` times as fast as the wall's: from now on, slow work

@@ -22,6 +22,8 @@ from gymnasium import spaces
 from robots.driver import Applied, Clip, CommandRejected, FaultLatched, Mode, Stop
 
 ESTOPPED = "emergency stop"  # the fault that an e-stop latches
+YIELD = 2.0  # times the velocity limit: faster than that no joint is pushed
+CATCH_UP = 0.25  # s
 
 
 class Gate:
@@ -31,14 +33,15 @@ class Gate:
         self._space = space
         discrete = isinstance(space, spaces.Discrete)
         rest = np.int64(noop or 0) if discrete else np.clip(np.zeros(space.shape), space.low, space.high)
-        self._last = np.asarray(rest, np.int64 if discrete else np.float32)
+        self._last = self._noop = np.asarray(rest, np.int64 if discrete else np.float32)
 
     def start(self, action: np.ndarray) -> None:
         """`action` is what the robot holds now, and goes on holding until another one is admitted."""
         self._last = np.clip(np.asarray(action, np.float32), self._space.low, self._space.high)
 
     def admit(self, action: np.ndarray) -> Applied:
-        """Box: float [A] clipped to the space; Discrete: an integer of the space. Raises CommandRejected otherwise."""
+        """Box: float [A] clipped to the space; Discrete: an integer of the space, noop for any other. Raises
+        CommandRejected otherwise."""
         applied = self._discrete(action) if isinstance(self._space, spaces.Discrete) else self._continuous(action)
         self._last = applied.action
         return applied
@@ -60,7 +63,7 @@ class Gate:
         if value.shape != () or value.dtype.kind not in "iu":
             raise CommandRejected(f"action {action!r}: the robot takes one integer below {self._space.n}")
         if not self._space.contains(np.int64(value)):
-            return Applied(self._last, Clip.ACTION_SPACE)
+            return Applied(self._noop, Clip.ACTION_SPACE)
         return Applied(np.asarray(value, np.int64))
 
 
@@ -76,8 +79,9 @@ class Limits:
       times window.
 
     If the first four contradict one another, the setpoint holds and the mask says EMPTY: the caller latches a fault. If
-    the robot was pushed so far that only the torque window is left out, the setpoint yields to it: less torque is
-    always allowed.
+    the robot was pushed so far that only the torque window is left out, the setpoint yields to it, because less torque
+    is always allowed: up to YIELD times as fast as `velocity`, and never farther out of the range. A measured position
+    that it cannot come near to within CATCH_UP is no push: EMPTY.
     """
 
     def __init__(self, lower: np.ndarray, upper: np.ndarray, period: float, *, velocity: float = np.inf,
@@ -93,6 +97,7 @@ class Limits:
         """The first setpoint is the measured pose, at rest."""
         self.setpoint = np.array(measured, float)
         self._moved = np.zeros_like(self.setpoint)
+        self._behind = 0.0  # seconds for which the setpoint could not follow a robot that was pushed
 
     def advance(self, target: np.ndarray, measured: np.ndarray) -> tuple[np.ndarray, Clip]:
         """The next setpoint [rad] towards `target`, and why it is not the target. Called once per period."""
@@ -105,8 +110,8 @@ class Limits:
         inside = np.minimum(np.maximum(target, self._lower), self._upper)
         wanted = np.minimum(np.maximum(inside, low), high)
         setpoint = np.minimum(np.maximum(wanted, measured - self._window), measured + self._window)
-        if not self._accelerates and (setpoint == target).all():
-            self.setpoint = setpoint
+        if not self._accelerates and (setpoint == target).all() and (wanted == target).all():
+            self.setpoint, self._behind = setpoint, 0.0
             return setpoint, Clip.NONE
         return self._cut(target, measured, setpoint, low, high)
 
@@ -118,13 +123,20 @@ class Limits:
             self._moved = np.zeros_like(before)
             return before, Clip.NOT_FINITE
         clip = Clip.NONE if (setpoint == target).all() else self._reasons(target, measured)
-        if (low > high).any():
-            clip |= Clip.EMPTY
-            setpoint = np.minimum(np.maximum(before, measured - self._window), measured + self._window)
-        yielded = (setpoint < low) | (setpoint > high)
-        self._moved = np.where(yielded, 0.0, setpoint - before)
-        self.setpoint = setpoint
-        return setpoint, clip
+        allowed = self._yielding(setpoint)
+        self._behind = self._behind + self._period if (allowed != setpoint).any() else 0.0
+        if (low > high).any() or self._behind > CATCH_UP:
+            self._moved = np.zeros_like(before)
+            return before, clip | Clip.EMPTY
+        self._moved = np.where((allowed < low) | (allowed > high), 0.0, allowed - before)
+        self.setpoint = allowed
+        return allowed, clip
+
+    def _yielding(self, setpoint: np.ndarray) -> np.ndarray:
+        """As near to `setpoint` as a push may bring it."""
+        before, reach = self.setpoint, YIELD * self._velocity * self._period
+        low = np.maximum(before - reach, np.minimum(self._lower, before))
+        return np.minimum(np.maximum(setpoint, low), np.minimum(before + reach, np.maximum(self._upper, before)))
 
     def _inertia(self, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The interval that the acceleration leaves, and the end of the range it must still be able to brake before."""

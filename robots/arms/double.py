@@ -86,6 +86,7 @@ class ArmDouble(ArmLink):
         self._grip, self._trouble, self._braked = 1.0, "", None
         self._still, self._returned = 0, 0
         self._outside = np.zeros(len(self._objects), int)
+        self._lies, self._moved = [-1] * len(self._objects), 0
         for number in range(len(self._objects)):
             self._put(number)
         mujoco.mj_forward(self.model, self.data)
@@ -149,9 +150,14 @@ class ArmDouble(ArmLink):
         return RenderedRealSense(self.model, "front")
 
     def truth(self) -> dict[str, np.ndarray]:
-        """`objects`: where they are [N, 3] m; `tool_position` [3] m; `returned`: how many objects somebody put back."""
+        """`objects`: where they are [N, 3] m; `tool_position` [3] m; `returned`: how many objects somebody put back;
+        `moved`: how many went from one bin to the other."""
         return {"objects": self._objects[:, :3].copy(), "tool_position": self.data.site_xpos[self._tool].copy(),
-                "returned": np.array(self._returned)}
+                "returned": np.array(self._returned), "moved": np.array(self._moved)}
+
+    def gauges(self) -> dict[str, float]:
+        """What the arm brought about, as nobody measures it: `objects_moved` from one bin to the other."""
+        return {"objects_moved": float(self._moved)} if len(self._objects) else {}
 
     def _feel(self) -> None:
         """What the controller concludes from the last period: whether it holds something, whether it hit something."""
@@ -168,19 +174,27 @@ class ArmDouble(ArmLink):
             self.protective_stop(f"joint {int(fast.argmax()) + 1} moved at {fast.max():.1f} rad/s")
 
     def _tidy(self) -> None:
-        """Somebody puts an object back that has lain outside the bins for a while."""
-        if not self._world.return_after or self._ticks % round(self._hz) or not len(self._objects):
+        """Every second: objects that now lie in another bin were moved, and somebody puts one back that has lain
+        outside the bins for a while."""
+        if self._ticks % round(self._hz) or not len(self._objects):
             return
-        self._outside = np.where([self._is_lost(place) for place in self._objects[:, :3]], self._outside + 1, 0)
+        for number, place in enumerate(self._objects[:, :3]):
+            if (bin := self._bin(place)) >= 0:
+                self._moved += 0 <= self._lies[number] != bin
+                self._lies[number] = bin
+        if not self._world.return_after:
+            return
+        self._outside = np.where([self._bin(place) == -2 for place in self._objects[:, :3]], self._outside + 1, 0)
         for number in np.flatnonzero(self._outside >= self._world.return_after):
             self._put(int(number))
             self._returned += 1
 
-    def _is_lost(self, place: np.ndarray) -> bool:
-        """On the table or below, and in no bin."""
-        low = place[2] < self.anatomy.table + 2 * OBJECT
-        return low and not any((low - 0.06 < place[:2]).all() and (place[:2] < high + 0.06).all()
-                               for low, high in self.anatomy.bins)
+    def _bin(self, place: np.ndarray) -> int:
+        """Number of the bin that it lies in; -1 where it does not lie, -2 where it lies in none."""
+        if place[2] >= self.anatomy.table + 2 * OBJECT:
+            return -1
+        return next((number for number, (low, high) in enumerate(self.anatomy.bins)
+                     if (low - 0.06 < place[:2]).all() and (place[:2] < high + 0.06).all()), -2)
 
     def _put(self, number: int) -> None:
         """Drop an object at a random place of one of the bins, apart from the others and from the tool."""
@@ -195,7 +209,7 @@ class ArmDouble(ArmLink):
         self._objects[number, 3:] = math.cos(angle / 2), 0, 0, math.sin(angle / 2)
         start = len(self._q) + 2 + 6 * number
         self.data.qvel[start:start + 6] = 0
-        self._outside[number] = 0
+        self._outside[number], self._lies[number] = 0, -1
 
     def _state(self) -> ArmState:
         opening = float(min(max((self._opening[0] + self._opening[1]) / STROKE, 0.0), 1.0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -20,14 +20,18 @@ from robots.arms.motion import Glide, follow, over
 from robots.arms.options import ArmOptions
 from robots.arms.spec import motion, robot_spec
 from robots.arms.tasks import PickPlace, Reach
-from robots.driver import Clip, CommandRejected, Health, LinkLost, Mode
+from robots.driver import Bound, Clip, CommandRejected, Health, LinkLost, Mode
+from robots.monitors import Threshold
 from robots.safety import Limits
 from robots.setpoints import SetpointDriver
 
 WINDOW = 0.25  # rad that a setpoint runs ahead of its joint, at most
 PARK_SECONDS = 8.0
 STANDS = 0.01  # rad/s
+LOAD_SECONDS = 1.0  # in which what a joint bears becomes its load
 INSET = 0.03  # m that targets keep from the workspace's faces
+STRAY, AWAY = 0.02, 0.005  # rad and m that an arm at rest may be beyond its limits: it yields to its weight
+WAY_BACK = "armed it goes back by itself: bring it inside before, by hand or with the vendor's program"
 
 
 class ArmDriver(SetpointDriver):
@@ -37,6 +41,7 @@ class ArmDriver(SetpointDriver):
 
     Options = ArmOptions
     tasks = {"reach": Reach, "pick_place": PickPlace}
+    thresholds = {"effort_ratio": Threshold(0.9, math.inf), "torque_residual_ratio": Threshold(0.6, math.inf)}
 
     def __init__(self, options: ArmOptions | None = None, control_hz: float = 10.0, seed: int = 0,
                  link: Callable[[], ArmLink] | None = None) -> None:
@@ -90,7 +95,7 @@ class ArmDriver(SetpointDriver):
         return self._make_link()
 
     def _begin(self, state: ArmState) -> None:
-        self._state = state
+        self._state, self._load = state, state.effort
         if not _is_finite(state):
             self.link.close()
             raise LinkLost(f"{self.spec.name}: its state is not finite; check its sensors")
@@ -125,12 +130,31 @@ class ArmDriver(SetpointDriver):
             self._state = self.link.exchange(None)  # it may have taken longer than a state stays fresh
 
     def health(self) -> Health:
-        """Gauges: `effort_ratio`, of the joint that works nearest to its limit, and what the link knows."""
+        """Gauges: `effort_ratio`, of the joint that works nearest to its limit; `torque_residual_ratio`, of the one
+        that suddenly works most beyond its load; and what the link knows."""
         if not self._connected:
             return Health(self._interlock.mode, self._interlock.fault, ticks=self._ticks)
-        gauges = {"effort_ratio": float((np.abs(self._state.effort) / self.anatomy.effort).max())}
+        effort, most = self._state.effort, self.anatomy.effort
+        gauges = {"effort_ratio": float((np.abs(effort) / most).max()),
+                  "torque_residual_ratio": float((np.abs(effort - self._load) / most).max())}
         return Health(self._interlock.mode, self._interlock.fault, self._link_age(), self._ticks,
                       gauges=gauges | self.link.gauges(), busy=self._motion.busy)
+
+    def limits(self, values: Mapping[str, np.ndarray]) -> tuple[Bound, ...]:
+        """Of the joints and of the tool; see Driver."""
+        arm, q = self.anatomy, values["joint_angles"]
+        joints = zip(q, arm.lower, arm.upper, strict=True)
+        stray = [f"joint {n} is at {at:.2f}" for n, (at, low, high) in enumerate(joints, 1)
+                 if not low - STRAY <= at <= high + STRAY]
+        ranges = ", ".join(f"{low:g} to {high:g}" for low, high in zip(arm.lower, arm.upper, strict=True))
+        room = ", ".join(f"{axis} {low:g} to {high:g}" for axis, low, high in zip("xyz", *arm.workspace, strict=True))
+        away = [f"{what} by {100 * by:.1f} cm" for what, by in zip((*"xyz", "the table"), self._fence.outside(q))
+                if by > AWAY]
+        return (
+            Bound("joint range", f"{ranges} rad", ", ".join(stray), WAY_BACK),
+            Bound("joint speed", f"at most {arm.velocity:g} rad/s and {arm.acceleration:g} rad/s²"),
+            Bound("torque", f"setpoints stay within {WINDOW:g} rad of the measured angles"),
+            Bound("workspace", f"the tool stays in {room} m, the hand above the table", ", ".join(away), WAY_BACK))
 
     def reseed(self, seed: int) -> None:
         """Targets; and the double's noise and places of objects."""
@@ -173,6 +197,7 @@ class ArmDriver(SetpointDriver):
             return self._interlock.trip("the robot's state is not finite; check its sensors")
         self._state = state
         self._states.feed(state.time)
+        self._load = self._load + (state.effort - self._load) * self._period / LOAD_SECONDS
 
     def _start(self) -> None:
         self._limits.start(self._state.q)

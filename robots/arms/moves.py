@@ -2,7 +2,8 @@
 
 Beside what it is told, the arm does some things by itself, as DayDreamer's robots did (Wu et al. 2022): after a release
 the tool rises; fingers that closed on nothing open again; after too long without a grasp the arm opens its fingers
-and goes back over the middle of its bin. While it does, it is busy: what it is told then is not done.
+and goes back over the middle of its bin. And it moves back a little from what it touches. While it does, it is busy:
+what it is told then is not done.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ STEP = 0.04  # m
 DIRECTIONS = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)], float)
 THERE = 0.001  # m
 BACK = 0.015  # m that the tool moves back from what it touched
-ASIDE = 0.005  # m off its place, a tool that has arrived presses on something
+ASIDE, STANDS = 0.005, 0.05  # m off its place and rad/s at most: a tool that presses on something
 CLOSING, OPENED = 0.15, 0.05  # s that fingers have before they are looked at; of the opening: near enough
 PATIENCE = 2.0  # s for fingers that do not arrive
 LOAD_SECONDS = 0.2  # in which what the motors bear becomes what they bear without a touch
@@ -45,7 +46,7 @@ class Moves(Motion):
 
     @property
     def busy(self) -> bool:
-        """See Motion. Also while it moves back from a touch, which nothing may turn into another move."""
+        """See Motion."""
         return self._script is not None or self._backing
 
     def start(self, setpoint: np.ndarray, state: ArmState) -> None:
@@ -56,14 +57,19 @@ class Moves(Motion):
         self._idle = self._unheld = 0.0
         self._load, self._met = state.effort, Clip.NONE
         self._led, self._backing = True, False  # something was commanded since it rested; it moves back from a touch
+        self._gave_way = False  # since the last move
         self._script: Iterator[None] | None = self._to_bin()
 
     def command(self, action: np.ndarray, setpoint: np.ndarray, state: ArmState) -> Clip:
         """See Motion. WORKSPACE: the step would leave the bin, or the workspace; TORQUE: the move before was ended by a
         touch; BUSY: nothing is done."""
         met, self._met, self._led = self._met, Clip.NONE, True
+        if not self.busy and self._presses():
+            self._follow_pressure()
+            met |= Clip.TORQUE
         if self.busy:
             return met | Clip.BUSY
+        self._gave_way = False
         if NAMES[action] == "toggle":
             self._script = self._release() if self._closed else self._grasp()
         elif action != self.noop:
@@ -95,10 +101,10 @@ class Moves(Motion):
         self._idle += self._period
         if self._arrived():
             self._backing = False
-        if not self._backing and (self._presses() if self._arrived() else self._force() > self._touch):
+        elif not self._backing and self._force() > self._touch:
             self._give_way()
         self._load = self._load + (state.effort - self._load) * self._period / LOAD_SECONDS
-        if self._script is None and self._led:
+        if self._script is None and self._led and not self._backing:
             if self._unheld > LOST:
                 self._script = self._release()
             elif 0 < self._reset_after < self._idle:
@@ -115,18 +121,27 @@ class Moves(Motion):
                                                     moves @ (self._state.effort - self._load))))
 
     def _presses(self) -> bool:
-        """Something slowly met holds the tool aside; fingers that close may do so."""
+        """Something slowly met holds the tool aside of where it went. Giving way once a move is enough."""
         aside = np.abs(self._anatomy.chain.position(self._state.q) - self._goal).max()
-        return self._script is None and bool(aside > ASIDE)
+        return bool(aside > ASIDE and np.abs(self._state.dq).max() < STANDS) and not self._gave_way
 
     def _give_way(self) -> None:
         """Back on the way that it came, a little before where it is now."""
         here, way = self._anatomy.chain.position(self._state.q), self._goal - self._origin
         way /= max(float(np.linalg.norm(way)), THERE)
-        self._glide.stop(here)
-        self._goal = self._origin + max(0.0, float(way @ (here - self._origin)) - BACK) * way
-        self._backing = True
+        self._back(here, self._origin + max(0.0, float(way @ (here - self._origin)) - BACK) * way)
         self._met |= Clip.TORQUE
+
+    def _follow_pressure(self) -> None:
+        """A little farther the way that it was pushed aside."""
+        here = self._anatomy.chain.position(self._state.q)
+        aside = here - self._goal
+        goal = here + BACK * aside / np.linalg.norm(aside)
+        self._back(here, np.minimum(np.maximum(goal, self._low), self._high))
+
+    def _back(self, here: np.ndarray, goal: np.ndarray) -> None:
+        self._glide.stop(here)
+        self._goal, self._backing, self._gave_way = goal, True, True
 
     def _allowed(self, goal: np.ndarray) -> np.ndarray:
         """The nearest allowed goal: hovering, anywhere; lower, in the bin below, and without one only up."""

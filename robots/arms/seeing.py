@@ -19,18 +19,20 @@ from robots.driver import CommandRejected
 log = logging.getLogger(__name__)
 
 DEPTH_UNIT = 0.02  # m per count, as of the doubles' cameras
+OLD = 500_000_000  # ns; an arm that sees acts on no state that is so much newer than its picture
 AGAIN = 1.5  # s that a camera has to come back in when a fault is cleared
 
 
 class SeeingLink(ArmLink):
-    """`link` with a camera, made anew with each `open`, once the link is open. A camera that is given up is trouble,
-    as a controller's own stop is; `recover` tries it again."""
+    """`link` with a camera, made anew with each `open`, once the link is open. While its pictures are old its states
+    are, so that the arm holds and is then disarmed; a camera that is given up is trouble, as a controller's own stop
+    is, and `recover` tries it again."""
 
     def __init__(self, link: ArmLink, camera: Callable[[], Camera]) -> None:
         self.link, self._make_camera = link, camera
         self._camera: Camera | None = None
         self._pictures: dict[str, np.ndarray] = {}
-        self._blind = ""
+        self._blind, self._seen = "", 0  # why there are no pictures any more; when the newest was taken [ns]
 
     def open(self, timeout: float) -> ArmState:
         """The first state, and a first picture. Raises LinkLost, CameraLost."""
@@ -43,13 +45,13 @@ class SeeingLink(ArmLink):
         except BaseException:
             self.close()
             raise
-        return state
+        return self._as_seen(state)
 
     def exchange(self, command: ArmCommand | None) -> ArmState:
         """See Link."""
         state = self.link.exchange(command)
         self._look()
-        return state._replace(trouble=state.trouble or self._blind)
+        return self._as_seen(state)
 
     def now(self) -> int:
         """See Link."""
@@ -101,7 +103,11 @@ class SeeingLink(ArmLink):
             log.error("%s", error)
             self._blind = str(error)
             return
+        self._seen = frame.time
         self._pictures = {"image": frame.image, "depth": to_counts(frame.depth, DEPTH_UNIT)}
+
+    def _as_seen(self, state: ArmState) -> ArmState:
+        return state._replace(time=min(state.time, self._seen + OLD), trouble=state.trouble or self._blind)
 
 
 def with_camera(link: ArmLink, options: ArmOptions) -> SeeingLink:
@@ -110,4 +116,5 @@ def with_camera(link: ArmLink, options: ArmOptions) -> SeeingLink:
     if options.link == "hardware":
         source, view = Pipeline(options.camera_serial), View(crop=tuple(options.camera_crop))
         return SeeingLink(link, lambda: CaptureProcess(source, view))
+    # its pictures are square already
     return SeeingLink(link, lambda: CaptureProcess(Software(**link.double.said["camera"]), View()))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from gymnasium import spaces
 
 from robots.basic import BasicDriver
-from robots.driver import Applied, Clip, Health, RobotSpec, StaleState, Stop
+from robots.driver import Applied, Bound, Clip, Health, RobotSpec, StaleState, Stop
 from robots.link import Link
 from robots.monitors import Threshold
 from robots.sphero import link as links
@@ -31,6 +31,7 @@ FULL = 255
 LEAST_TTL = 0.75  # s; a toy at rest is heard four times a second
 BURST, BURSTS = 1.0, 3  # s of one random power, and how many of them scatter the ball
 NEVER = 3600.0  # s since a ball was seen that never was
+NOT_SEEN = "put it into the arena, and check the colour and the corners in the options"
 
 SphereLink = Link[Powers, BallState]
 
@@ -122,6 +123,17 @@ class SpheroDriver(BasicDriver):
             return health
         return replace(health, link_age=self._unheard(), gauges=self._gauges(), busy=self._burst is not None)
 
+    def limits(self, values: Mapping[str, np.ndarray]) -> tuple[Bound, ...]:
+        """Of the motors, and of the arena; see Driver."""
+        left, right = np.round(FULL * values["motor_powers"]).astype(int)
+        beyond = max(abs(left), abs(right)) > self.options.power
+        lost, (x, y) = bool(values["ball_lost"]), values["ball_position"]
+        return (
+            Bound("power", f"at most {self.options.power} of {FULL}; the toy confirms {left} left, {right} right",
+                  "more than that" if beyond else "", "end every other program that is connected to it"),
+            Bound("arena", "walls hold the ball, nothing of ours" if lost else f"walls hold the ball, at {x:.2f}, "
+                  f"{y:.2f} of it now", "the ball is not seen" if lost else "", NOT_SEEN))
+
     def keep_pace(self, speed: float) -> None:
         """Only a double in this process runs at another speed than one. Raises ValueError."""
         if self.options.link != "direct" and speed != 1:
@@ -177,7 +189,7 @@ class SpheroDriver(BasicDriver):
 
     def _away(self) -> str:
         if self._unseen() > self.spec.command_ttl:
-            return "the ball is not seen; put it into the arena, and check the colour and the corners in the options"
+            return f"the ball is not seen; {NOT_SEEN}"
         return f"the toy was not heard for {self._unheard():.1f} s; is it charged and near?"
 
     def _gauges(self) -> dict[str, float]:

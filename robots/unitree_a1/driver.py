@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from gymnasium import spaces
 
-from robots.driver import Clip, CommandRejected, Health, RobotSpec, Stop
+from robots.driver import Bound, Clip, CommandRejected, Health, RobotSpec, Stop
 from robots.monitors import Threshold
 from robots.safety import Limits
 from robots.setpoints import SetpointDriver, expiry, signals_of
@@ -30,6 +30,7 @@ ESTIMATE_EVERY = 0.01  # s between updates of the velocity estimate
 TORQUE_TRIP = 42.0  # N m
 TILT_TO_PARK = 0.9  # rad; beyond it folding the legs would not lay the robot down
 FOLD_SECONDS, SINK_SECONDS = 2.0, 0.3
+STRAY = 0.05  # rad that a joint which rests on its stop may be beyond its range
 
 # name -> (shape, unit)
 SIGNALS = {
@@ -103,6 +104,21 @@ class A1Driver(SetpointDriver):
         """The action whose angles are the present setpoint's."""
         action = anatomy.to_action(values["setpoint"], self._reach)
         return np.clip(action, -1, 1).astype(np.float32)
+
+    def limits(self, values: Mapping[str, np.ndarray]) -> tuple[Bound, ...]:
+        """Of the joints; see Driver."""
+        q, lower, upper = values["joint_angles"], anatomy.LOWER, anatomy.UPPER
+        ranges, reach = (", ".join(f"{joint} {low:.2f} to {high:.2f}" for joint, low, high in zip(
+            ("hips", "thighs", "calves"), *ends)) for ends in ((lower, upper), self._reach))
+        stray = [f"{joint} is at {at:.2f}" for joint, at, low, high in zip(anatomy.JOINTS, q, lower, upper, strict=True)
+                 if not low - STRAY <= at <= high + STRAY]
+        return (
+            Bound("joint range", f"{ranges} rad", ", ".join(stray), "its zero is off: switch the robot off, fold its "
+                  "legs as its manual shows, and switch it on again"),
+            Bound("actions", f"reach {reach} rad"),
+            Bound("joint speed", f"at most {anatomy.SPEED:g} rad/s"),
+            Bound("torque", f"setpoints stay within {anatomy.WINDOW:g} rad of the measured angles, {TORQUE_TRIP:g} N m "
+                  f"of a motor is a fault; now {np.abs(values['torques']).max():.1f}"))
 
     def reseed(self, seed: int) -> None:
         """Noise and random poses of the double."""

@@ -38,7 +38,7 @@ class UR5eDriver(ArmDriver):
 
     Options = UR5eOptions
     packages = ("ur-rtde",)
-    thresholds = {"temperature_celsius": Threshold(60.0, 75.0)}  # of the hottest joint
+    thresholds = ArmDriver.thresholds | {"temperature_celsius": Threshold(60.0, 75.0)}  # of the hottest joint
 
     @staticmethod
     def anatomy_of(options: UR5eOptions) -> Anatomy:

@@ -46,7 +46,7 @@ class XArmDriver(ArmDriver):
 
     Options = XArmOptions
     packages = ("xarm-python-sdk",)
-    thresholds = {"call_seconds": Threshold(0.05, math.inf)}  # velocities end after 0.15 s
+    thresholds = ArmDriver.thresholds | {"call_seconds": Threshold(0.05, math.inf)}  # velocities end after 0.15 s
 
     @staticmethod
     def anatomy_of(options: XArmOptions) -> Anatomy:

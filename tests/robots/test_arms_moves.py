@@ -104,6 +104,8 @@ def test_between_the_bins_it_does_not_go_down(player):
 
 def test_it_picks_an_object_up_carries_it_over_and_places_it_by_discrete_actions_alone(player):
     player.lay(player.tool[:2])
+    player.play(*["noop"] * 3)
+    before = player.driver.link.truth()["moved"]
     player.play("-z", "-z", "-z", "-z", "toggle")
     player.rest()
     assert player.values["holding"][0] and player.rewards[-1] == 1
@@ -116,6 +118,8 @@ def test_it_picks_an_object_up_carries_it_over_and_places_it_by_discrete_actions
     assert player.rewards.count(10) == 1 and sum(player.rewards) == 11
     (low, high), place = UR5E.bins[1], player.driver.link.truth()["objects"][0]
     assert (low < place[:2]).all() and (place[:2] < high).all() and place[2] == pytest.approx(TABLE, abs=3e-3)
+    player.play(*["noop"] * 3)
+    assert player.driver.link.truth()["moved"] == player.driver.health().gauges["objects_moved"] == before + 1
 
 
 def test_dropped_where_it_was_grasped_costs_what_the_grasp_earned_and_the_tool_rises(player):
@@ -171,6 +175,22 @@ def test_whoever_plays_at_random_low_among_objects_does_not_stop_the_controller(
         assert not driver.health().fault
     driver.disconnect()
     assert touches
+
+
+@pytest.mark.parametrize("latency", [0.05, 0.1])
+def test_an_arm_that_lags_behind_touches_nothing(latency):
+    player = Player(objects=0, latency=latency)
+    player.play(*["+x", "-z", "+y", "-x", "+z", "-y"] * 2)
+    assert not player.clips & (Clip.TORQUE | Clip.BUSY)
+
+
+def test_somebody_who_leans_on_the_tool_does_not_keep_it_from_moving(player):
+    double = player.driver.link
+    double.data.xfrc_applied[double.model.body("gripper").id, 1] = 100
+    before = player.tool
+    busy = sum(bool(player.play("+x").clip & Clip.BUSY) for _ in range(6))
+    assert busy <= 3 and player.clips & Clip.TORQUE
+    assert player.tool[0] - before[0] > 0.08
 
 
 def test_too_long_without_a_grasp_it_goes_back_over_the_middle_of_its_bin():

@@ -178,10 +178,21 @@ def test_an_arm_that_lies_about_where_it_is_gets_nothing_that_is_not_finite(lies
         wire.answer = lambda state, q=lie: state._replace(q=np.array(q, float))
         periods(driver, 1, np.ones(4, np.float32))
         driver.read()
-    assert all(np.isfinite(command.q).all() for command in wire.sent if command is not None)
+    before = UR5E.home
+    for command in filter(None, wire.sent):
+        assert (LOWER - 1e-9 <= command.q).all() and (command.q <= UPPER + 1e-9).all()
+        assert np.abs(command.q - before).max() <= 2 * UR5E.velocity * PERIOD + 1e-9
+        before = command.q
     assert all(np.isfinite(value).all() for value in driver.read().values.values())
     if not np.isfinite(lies).all():
         assert "not finite" in driver.health().fault
+
+
+def test_an_arm_that_says_it_is_where_no_setpoint_leads_is_a_fault_and_stands():
+    driver, wire = armed()
+    wire.answer = lambda state: state._replace(q=state.q + 3.0)
+    periods(driver, 8, np.zeros(4, np.float32))
+    assert "no setpoint satisfies the limits" in driver.health().fault and wire.sent[-1] is None
 
 
 def test_the_setpoint_waits_for_an_arm_that_does_not_move():
@@ -249,7 +260,7 @@ def test_an_arm_whose_camera_is_given_up_stands_until_the_camera_is_back():
         def newest(self):
             if lost:
                 raise CameraLost(lost[0])
-            return Frame(np.full((64, 64, 3), 7, np.uint8), np.full((64, 64), 0.5, np.float32), 0, 1)
+            return Frame(np.full((64, 64, 3), 7, np.uint8), np.full((64, 64), 0.5, np.float32), wire.now(), 1)
 
         def close(self):
             pass
@@ -270,6 +281,40 @@ def test_an_arm_whose_camera_is_given_up_stands_until_the_camera_is_back():
     driver.arm()
     periods(driver, 1, np.zeros(4, np.float32))
     assert driver.health().mode == Mode.ARMED
+
+
+def test_an_arm_does_not_act_on_a_picture_that_has_frozen():
+    wire, shown = Wire(), []
+
+    class Eye(Camera):
+        def open(self, timeout):
+            return self.newest()
+
+        def newest(self):
+            frame = Frame(np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.float32), wire.now(), wire.ticks)
+            return shown[0] if shown else frame
+
+        def close(self):
+            pass
+
+    driver = UR5eDriver(UR5eOptions(camera="front"), HZ, link=lambda: SeeingLink(wire, Eye))
+    driver.connect()
+    driver.arm()
+    north = np.array([0, 0.2, 0, 0], np.float32)
+    shown.append(driver.link._camera.newest())
+    periods(driver, 12, north)  # half a second: as old as a picture may be
+    assert driver.health().link_age < 0.05 and np.abs(wire.sent[-1].dq).max() > 0
+    last = driver.read().sequence
+    periods(driver, 12, north)
+    assert np.abs(wire.sent[-1].dq).max() < 1e-6 and driver.health().mode == Mode.ARMED  # it holds
+    assert driver.command(north).clip & Clip.STALE and driver.read().sequence < last + 10
+    periods(driver, 25, north)
+    assert driver.health().mode == Mode.DISARMED and wire.sent[-1] is None
+    with pytest.raises(StaleState):
+        driver.arm()
+    shown.clear()
+    periods(driver, 1)
+    driver.arm()
 
 
 def test_an_old_state_cannot_be_armed():

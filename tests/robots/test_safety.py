@@ -66,14 +66,53 @@ def test_acceleration_is_bounded_and_always_leaves_room_to_brake(targets, accele
 
 
 @bounds
-@given(st.lists(st.tuples(st.tuples(angle, angle), st.tuples(angle, angle)), min_size=1, max_size=20))
+@given(st.lists(st.tuples(st.tuples(angle, angle), st.tuples(st.floats(-1, 1), st.floats(-1, 1))), max_size=60))
 def test_the_setpoint_never_leaves_the_torque_window_however_the_robot_is_pushed(pairs):
-    limits = Limits(LOWER, UPPER, PERIOD, velocity=3.0, window=0.2)
-    for _, measured in pairs:
-        limits.start(np.array(measured))
-        break
-    for (_, measured), (_, after, _) in zip(pairs, walk(limits, *zip(*pairs, strict=True)), strict=True):
-        assert (np.abs(after - np.array(measured)) <= 0.2 + 1e-9).all()
+    limits, measured = Limits(LOWER, UPPER, PERIOD, velocity=3.0, window=0.2), np.zeros(2)
+    limits.start(measured)
+    for target, push in pairs:
+        measured = np.clip(measured + 2 * 3.0 * PERIOD * np.array(push), LOWER - 0.2, UPPER + 0.2)
+        after, clip = limits.advance(np.array(target), measured)
+        assert (np.abs(after - measured) <= 0.2 + 1e-9).all() and not clip & Clip.EMPTY
+
+
+@bounds
+@given(st.lists(st.tuples(st.tuples(anything, anything), st.tuples(anything, anything)), max_size=40),
+       st.tuples(angle, angle), st.sampled_from([np.inf, 20.0]))
+def test_whatever_is_wanted_and_whatever_is_measured_steps_are_bounded_and_lead_into_the_range(pairs, start, braking):
+    limits = Limits(LOWER, UPPER, PERIOD, velocity=3.0, acceleration=braking, step=0.05, window=0.2)
+    limits.start(np.array(start))
+    outside = lambda q: np.maximum(0, np.maximum(LOWER - q, q - UPPER))  # noqa: E731
+    for target, measured in pairs:
+        before = limits.setpoint
+        after, clip = limits.advance(np.array(target, float), np.array(measured, float))
+        assert np.isfinite(after).all() and (outside(after) <= outside(before) + 1e-9).all()
+        assert (np.abs(after - before) <= 2 * 3.0 * PERIOD + 1e-9).all()
+        if clip & (Clip.EMPTY | Clip.NOT_FINITE):
+            assert np.array_equal(after, before)
+
+
+@pytest.mark.parametrize("lie", [100.0, -100.0, 2.5])
+def test_a_measured_position_that_no_setpoint_comes_near_is_a_contradiction(lie):
+    limits, clips = Limits(LOWER, UPPER, PERIOD, velocity=3.0, acceleration=20.0, window=0.2), []
+    limits.start(np.zeros(2))
+    for _ in range(60):
+        after, clip = limits.advance(np.zeros(2), np.array([lie, 0.0]))
+        clips.append(clip)
+    assert not clips[10] & Clip.EMPTY and clips[-1] & Clip.EMPTY  # one odd state alone stops nobody
+    assert LOWER[0] <= after[0] <= UPPER[0]
+
+
+@bounds
+@given(st.lists(st.tuples(angle, angle), min_size=1, max_size=40), st.tuples(angle, angle))
+def test_from_outside_a_following_robot_comes_back_with_all_limits_on(targets, start):
+    limits, measured = Limits(LOWER, UPPER, PERIOD, velocity=3.0, acceleration=20.0, window=0.2), np.array(start)
+    limits.start(measured)
+    outside = lambda q: np.maximum(0, np.maximum(LOWER - q, q - UPPER))  # noqa: E731
+    for target in targets:
+        before = limits.setpoint
+        measured, clip = limits.advance(np.array(target), measured)  # where it was told to be, a period later
+        assert not clip & Clip.EMPTY and (outside(measured) <= outside(before) + 1e-9).all()
 
 
 @bounds
@@ -140,7 +179,7 @@ def test_a_command_of_another_shape_is_rejected(action):
 def test_discrete_commands_outside_the_space_become_the_noop():
     gate = Gate(spaces.Discrete(3), noop=2)
     assert gate.admit(7).action == 2 and gate.admit(7).clip == Clip.ACTION_SPACE
-    assert gate.admit(1).action == 1
+    assert gate.admit(1).action == 1 and gate.admit(7).action == 2  # not once more what was before
     with pytest.raises(CommandRejected):
         gate.admit(0.5)
 
