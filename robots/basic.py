@@ -1,8 +1,8 @@
 """The short way to a driver: four small methods for the robot, all rules of the contract from here.
 
 For robots that take their actions as they are and rest when told nothing: a cart, a ball, an arm whose controller has
-its own position loop. One that needs an inner loop of its own with filters and limits implements `Driver`, as the A1's
-does.
+its own position loop. One that needs an inner loop of its own with filters and limits is a `SetpointDriver`, as the
+A1's is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class BasicDriver(Driver):
             self._take(self.measure())
 
     def disconnect(self) -> None:
-        """Rest, then close."""
+        """Rest, then close, whatever fails before."""
         if self._connected:
             self.stop(Stop.DAMP)
             self._connected = False
@@ -59,8 +59,10 @@ class BasicDriver(Driver):
                     self.drive(None)
                 finally:
                     self.close()
-            except RobotError as error:
-                self._interlock.trip(f"nobody knows whether the robot rests: {error}")
+            except BaseException as error:
+                self._interlock.trip(f"nobody knows whether the robot rests: {error or type(error).__name__}")
+                if not isinstance(error, RobotError):
+                    raise
 
     def read(self) -> Signals:
         """See Driver."""

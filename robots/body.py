@@ -3,7 +3,8 @@
 `Body` is a driver like any other to whoever commands it. Behind it the real driver lives in a process of its own, which
 ticks it in real time and outlives the control process: if that dies, the body holds, damps, and after a while lays the
 robot down and ends. Both talk through shared memory, so no verb waits for the other side, but `connect`, `disconnect`,
-`arm` and `clear_fault`, which wait for its answer.
+`arm` and `clear_fault`, which wait for its answer. A fault outlives both (`body_layout.Latch`): who starts that robot
+next begins with it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from robots.body_layout import (
 )
 from robots.driver import (
     Applied,
+    Bound,
     Clip,
     Driver,
     Health,
@@ -52,6 +54,7 @@ from robots.driver import (
     Signals,
     Stop,
 )
+from robots.estop import unheard
 from robots.monitors import DEFAULTS, Threshold
 from robots.registry import make_driver
 from robots.safety import ESTOPPED, Gate
@@ -62,6 +65,7 @@ log = logging.getLogger(__name__)
 SILENCE = 0.2  # s without a sign of the body until its lock is looked at
 HUNG = 2.0  # s without a sign until a body that still lives is given up
 ANSWER, PARKING = 2.0, 10.0  # s to answer an order, and to lay the robot down
+STARTING = 5.0  # s for the process to begin, and to say why it could not connect, beside those to connect in
 SLOWEST, FASTEST = 0.001, 100.0  # speeds of a double's clock
 POLL = 0.002
 
@@ -75,18 +79,19 @@ class Body(Driver):
 
     `name` is unique on this computer, as a run's folder with a robot's name is. `speed`: how many times as fast as real
     time its clock runs, until `keep_pace` says otherwise. `monitors`: thresholds that differ from the driver's own.
-    `log_path`: where the process writes what goes wrong.
+    `keep_faults`: whether the fault of a double outlives its process, which of a robot at an address it always does;
+    not where no run could clear it. `log_path`: where the process writes what goes wrong.
     """
 
     def __init__(self, name: str, driver: str, options: Mapping[str, Any], control_hz: float = 20.0, speed: float = 1.0,
-                 seed: int = 0, monitors: Mapping[str, Threshold] | None = None) -> None:
+                 seed: int = 0, monitors: Mapping[str, Threshold] | None = None, keep_faults: bool = True) -> None:
         self._driver = make_driver(driver, options, control_hz, seed)  # never connected: for what it knows
         self._region: Region | None = None
         self.keep_pace(speed)
         self.spec: RobotSpec = self._driver.spec
         watched = {**DEFAULTS, **self._driver.thresholds, **(monitors or {})}
         self._settings = {"name": name, "driver": driver, "options": dict(options), "control_hz": control_hz,
-                          "speed": speed, "seed": seed,
+                          "speed": speed, "seed": seed, "keep_faults": keep_faults,
                           "monitors": {gauge: [limits.warn, limits.stop] for gauge, limits in watched.items()}}
         self._files, self._layout = Files(name), Layout(self.spec)
         self._digest, self.log_path = self._layout.digest(self._settings), self._files.log
@@ -103,17 +108,17 @@ class Body(Driver):
         return 0 if self._region is None else int(self._region.words[BODY_PID])
 
     def connect(self, timeout: float = 10.0) -> None:
-        """Attaches to the living body of this name, else starts one; either way disarmed. One that hangs is killed: it
-        could neither stop the robot nor make room for another. Raises Busy, LinkLost."""
+        """Attaches to the living body of this name, else starts one, whose driver connects within `timeout`; either way
+        disarmed. One that hangs is killed: it could neither stop the robot nor make room for another. Raises Busy,
+        LinkLost, in the words of the robot's link where that was reached."""
         if self._region is not None and not self._lost():
             return
-        deadline = time.monotonic() + timeout
         if self._region is not None:
             self._last_report()  # it may have died of what it reported
         self._region = None
         self._take_control()
         try:
-            self._region = self._attach(deadline)
+            self._region = self._attach(timeout)
             self._tell_speed()
             if self._latched:
                 self.stop(Stop.ESTOP)
@@ -226,6 +231,10 @@ class Body(Driver):
         """As the driver's own."""
         return self._driver.standing(values)
 
+    def limits(self, values: Mapping[str, np.ndarray]) -> Sequence[Bound]:
+        """See Driver."""
+        return self._driver.limits(values)
+
     def _last_report(self) -> dict[str, Any]:
         """What the body said last of how it is. Its fault is remembered: the first one, because it names the cause."""
         fields = json.loads(self._region.boxes["health"].read()[1])
@@ -243,6 +252,7 @@ class Body(Driver):
             self._control = self._files.take(self._files.control_lock)
         if self._control is None:
             raise Busy(f"{self._settings['name']}: another living process commands this robot; stop it first")
+        os.pwrite(self._control, f"{os.getpid()} ".encode(), 0)
 
     def _let_go(self) -> None:
         self._region = None
@@ -253,9 +263,9 @@ class Body(Driver):
         if self._child is not None:
             self._child.poll()  # or it stays a zombie
 
-    def _attach(self, deadline: float) -> Region:
+    def _attach(self, timeout: float) -> Region:
         """The region of a living body that was started with our settings; starts one where none lives."""
-        child = None
+        child, deadline = None, time.monotonic() + timeout + STARTING
         while time.monotonic() < deadline:
             pid, settings = self._files.owner()
             if pid and settings == self._digest and (region := self._open_if_ready()) is not None:
@@ -266,7 +276,7 @@ class Body(Driver):
             if pid > 0 and settings and settings != self._digest:
                 _signal(pid, signal.SIGTERM)
             elif not pid and child is None:
-                child = self._spawn()
+                child = self._spawn(timeout)
             elif not pid and child.poll() is not None:
                 raise LinkLost(f"the body process ended: {self._last_words()}; see {self.log_path}")
             time.sleep(POLL)
@@ -279,13 +289,16 @@ class Body(Driver):
             return None
         return region if region.words[READY] else None
 
-    def _spawn(self) -> subprocess.Popen:
+    def _spawn(self, timeout: float) -> subprocess.Popen:
+        if unheard(self._files.region):
+            self._latched = self._latched or ESTOPPED
         self._files.region.unlink(missing_ok=True)
         path = os.pathsep.join(filter(None, sys.path))  # drivers that can be imported here can be imported there
         with open(self.log_path, "ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "robots.body", json.dumps(self._settings)], start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": path})
+                [sys.executable, "-m", "robots.body", json.dumps(self._settings), str(timeout)],
+                start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=os.environ | {"PYTHONPATH": path})
         return self._child
 
     def _last_words(self) -> str:
@@ -341,4 +354,4 @@ def _signal(pid: int, number: int) -> None:
 if __name__ == "__main__":
     from robots.body_process import main
 
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]), *map(float, sys.argv[2:]))

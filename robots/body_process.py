@@ -4,8 +4,13 @@ What was said last counts, whatever order it is found in: a command from before 
 that was said after an order is obeyed after it.
 
 It needs nobody. Without commands the driver holds and damps by itself; without any sign of a control process for
-`ABANDONED` seconds, or on SIGTERM, the robot parks and the process ends. Everything but rendering and the watch over
-stops while parking happens on the main thread.
+`ABANDONED` seconds, or on SIGTERM or SIGINT, the process ends. However it ends, the driver disconnects: it parks where
+the robot is armed and its state fresh, else it holds or damps. A robot is parked by its driver, so that is left out
+where the driver or its link is what failed: an error in `tick` or `command`, of whatever kind, or a lost link anywhere
+damps first. An error of the loop around them (memory, orders, reports) says nothing against the driver, which parks.
+
+A fault is kept in a file for as long as it is latched, and latched again when the process starts: `body_layout.Latch`.
+Everything but rendering and the watch over stops while parking happens on the main thread.
 """
 
 from __future__ import annotations
@@ -16,7 +21,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +37,18 @@ from robots.body_layout import (
     SPEED,
     STOPS,
     Files,
+    Latch,
     Layout,
     stamp,
     text,
     unstamp,
 )
 from robots.clock import Clock
-from robots.driver import Driver, Health, Mode, RobotError, Stop
+from robots.driver import Driver, FaultLatched, Health, LinkLost, Mode, RobotError, Stop
 from robots.monitors import DEFAULTS, Monitors, Threshold
 from robots.realtime import real_time
 from robots.registry import checked, driver_class, make_driver
+from robots.safety import ESTOPPED
 from robots.shared_memory import Region
 
 log = logging.getLogger("robots.body")
@@ -72,12 +80,13 @@ class Pace:
 
 
 class BodyProcess:
-    """One driver and the memory it is commanded through."""
+    """One driver, the memory it is commanded through, and the fault that outlives it."""
 
     def __init__(self, driver: Driver, region: Region, layout: Layout, speed: float,
-                 monitors: Monitors = Monitors(DEFAULTS)) -> None:
+                 monitors: Monitors = Monitors(DEFAULTS), latch: Latch | None = None) -> None:
         self._driver, self._region, self._layout, self._monitors = driver, region, layout, monitors
-        self._tripped = ""  # why the monitors stopped the robot
+        self._latch = latch or Latch()
+        self._tripped = ""  # why the robot was stopped by the monitors, or by the process before this one
         self._counts = (0, 0)  # ticks and overruns at the last report
         self._stopped = [0] * (len(Stop) + 1)  # when the last stop of each level was said
         self._ordered = self._order = self._command = 0
@@ -89,11 +98,29 @@ class BodyProcess:
         self._pace = Pace(1 / driver.spec.inner_hz, self._clock)
 
     def leave(self) -> None:
-        """Park and end; from a signal handler."""
+        """End in order; from a signal handler."""
         self._leaving.set()
 
     def run(self) -> None:
-        """Until told to leave, or abandoned."""
+        """Until told to leave, abandoned, or something fails, which is raised. Then the driver disconnects, see the
+        module."""
+        try:
+            self._begin_with_fault()
+            self._work()
+        except LinkLost:
+            self._driver.stop(Stop.DAMP)
+            raise
+        finally:
+            self._region.words[READY] = 0
+            self._park()
+
+    def _begin_with_fault(self) -> None:
+        if self._latch.text:
+            log.warning("%s", self._latch.text)
+            self._tripped = self._latch.text
+            self._driver.stop(Stop.ESTOP)
+
+    def _work(self) -> None:
         words = self._region.words
         self._answer(0)
         words[CONTROL_TIME] = time.monotonic_ns()
@@ -102,28 +129,38 @@ class BodyProcess:
             self._obey_order()
             self._follow_speed()
             self._follow_command()
-            for _ in range(self._pace.due()):
-                self._driver.tick()
+            with self._moving():
+                for _ in range(self._pace.due()):
+                    self._driver.tick()
             self._publish()
             words[READY] = 1
             time.sleep(WAKE / max(1.0, self._clock.speed))
-        words[READY] = 0
-        self._park()
+
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Around what moves the robot: a driver that fails in it is not trusted to park."""
+        try:
+            yield
+        except BaseException:
+            self._driver.stop(Stop.DAMP)
+            raise
 
     def _park(self) -> None:
         """Disconnects the driver, not slower than in real time, while a thread goes on passing stops to it."""
-        watch = threading.Thread(target=self._watch_stops, daemon=True)
-        self._leaving.clear()
-        self._run_at(max(1.0, self._clock.speed))
+        parked = threading.Event()
+        watch = threading.Thread(target=self._watch_stops, args=(parked,), daemon=True)
         watch.start()
         try:
+            self._run_at(max(1.0, self._clock.speed))
             self._driver.disconnect()
         finally:
-            self._leaving.set()
+            parked.set()
             watch.join()
+            self._obey_stops()
+            self._remember(self._driver.health())
 
-    def _watch_stops(self) -> None:
-        while not self._leaving.wait(WAKE):
+    def _watch_stops(self, parked: threading.Event) -> None:
+        while not parked.wait(WAKE):
             self._obey_stops()
 
     def _obey_stops(self) -> None:
@@ -133,6 +170,8 @@ class BodyProcess:
             if (asked := int(words[STOPS + level])) != self._stopped[level]:
                 self._stopped[level] = asked
                 self._driver.stop(level)
+                if level == Stop.ESTOP:
+                    self._latch.keep(ESTOPPED)
 
     def _follow_speed(self) -> None:
         if asked := int(self._region.words[SPEED]):
@@ -151,12 +190,15 @@ class BodyProcess:
         self._ordered = order["time"]
         try:
             if order["verb"] == "arm":
+                if self._latch.text:
+                    raise FaultLatched(self._latch.text)
                 self._region.words[CLIP] = 0
                 self._driver.arm()
             elif order["verb"] == "attach":
                 self._driver.stop(Stop.DAMP)
             elif order["verb"] == "clear_fault":
                 self._driver.clear_fault(order["token"])
+                self._latch.clear(order["token"])
                 self._tripped = ""
             for level in Stop:
                 if self._stopped[level] > self._ordered:
@@ -177,7 +219,9 @@ class BodyProcess:
         self._command, (sent, _, data) = message[0], unstamp(message[1])
         fresh = (time.monotonic_ns() - sent) * 1e-9 * self._clock.speed <= self._driver.spec.command_ttl
         if fresh and sent >= max(self._ordered, *self._stopped):
-            applied = self._driver.command(self._layout.action.unpack(data)["action"])
+            action = self._layout.action.unpack(data)["action"]
+            with self._moving():
+                applied = self._driver.command(action)
             self._region.words[CLIP] = int(applied.clip)
             self._region.boxes["applied"].write(
                 stamp(sent, int(applied.clip), self._layout.action.pack({"action": applied.action})))
@@ -211,12 +255,17 @@ class BodyProcess:
             self._tripped = reason
             self._driver.stop(Stop.ESTOP)
             health = self._driver.health()
+        self._remember(health)
         self._reported, self._last_report = time.monotonic(), health
         fault = self._tripped if health.mode == Mode.FAULT and self._tripped else health.fault
         self._region.boxes["health"].write(text(
             mode=int(health.mode), fault=fault, link_age=health.link_age, ticks=health.ticks,
             overruns=self._pace.overruns, gauges=gauges, warnings=warnings))
         self._region.words[MODE] = int(health.mode)
+
+    def _remember(self, health: Health) -> None:
+        if health.mode == Mode.FAULT:
+            self._latch.keep(self._tripped or health.fault)
 
     def _overrun(self, health: Health) -> float:
         """The share of the inner periods since the report before that was given up."""
@@ -226,48 +275,77 @@ class BodyProcess:
         return lost / max(1, ticks + lost)
 
 
-def claim_hardware(driver: str, options: Mapping[str, Any]) -> list[Path]:
-    """One process of this computer at a time drives the robot at an address, whatever its run is called; the lock's
-    file. Raises SystemExit."""
+def hardware(driver: str, options: Mapping[str, Any]) -> str:
+    """Names the robot at an address, whatever its run is called; empty for a double, which is its run's own."""
     chosen = checked(driver_class(driver).Options, options)
-    if getattr(chosen, "link", "direct") != "hardware":
-        return []
-    address = f"{driver}@{chosen.address}"
-    lock = Files(address).body_lock
-    if Files(address).take(lock) is None:
-        raise SystemExit(f"{address}: another process of this computer drives this robot; end it first")
-    return [lock]
+    return f"{driver}@{chosen.address}" if getattr(chosen, "link", "direct") == "hardware" else ""
 
 
-def main(settings: Mapping[str, Any]) -> None:
-    """Own the robot that the settings of a Body describe, until it is told to leave or abandoned."""
+def main(settings: Mapping[str, Any], timeout: float = 10.0) -> None:
+    """Own the robot that the settings of a Body describe, which is reached within `timeout`, until it is told to leave
+    or abandoned."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("OpenGL").setLevel(logging.WARNING)  # it reports missing accelerators as news
+    told = Told()
     files = Files(settings["name"])
     lock = files.take(files.body_lock)
     if lock is None:
         raise SystemExit(f"{settings['name']}: another body process owns this robot")
-    hardware = claim_hardware(settings["driver"], settings["options"])
+    held, kept = [files.body_lock], files.fault if settings.get("keep_faults", True) else None
+    try:
+        if address := hardware(settings["driver"], settings["options"]):
+            kept = Files(address).fault
+            held.append(_claimed(address))
+        _own(settings, timeout, files, lock, Latch(kept), told)
+    except Exception:
+        log.exception("the body ends")
+        raise SystemExit(1) from None
+    finally:
+        for path in (files.region, *held):
+            path.unlink(missing_ok=True)
+
+
+class Told:
+    """SIGTERM and SIGINT: what it means to be told to end. While there is no `body` yet, nothing is waited for; later
+    it ends in order, however often it is told."""
+
+    def __init__(self) -> None:
+        self.body: BodyProcess | None = None
+        self._before = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        before, self._before = self._before, True
+        if self.body is not None:
+            self.body.leave()
+        elif not before:
+            raise SystemExit("told to end before the robot was reached")
+
+
+def _claimed(address: str) -> Path:
+    """One process of this computer at a time drives the robot at an address; the lock's file. Raises SystemExit."""
+    lock = Files(address).body_lock
+    if Files(address).take(lock) is None:
+        raise SystemExit(f"{address}: another process of this computer drives this robot; end it first")
+    return lock
+
+
+def _own(settings: Mapping[str, Any], timeout: float, files: Files, lock: int, latch: Latch, told: Told) -> None:
     driver = make_driver(settings["driver"], settings["options"], settings["control_hz"], settings["seed"])
     layout = Layout(driver.spec)
-    os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()} {layout.digest(settings)}".encode(), 0)
     region = layout.open(files, create=True)
     region.words[BODY_PID] = os.getpid()
+    monitors = Monitors({name: Threshold(*limits) for name, limits in settings["monitors"].items()})
     try:
         driver.keep_pace(settings["speed"])
-        driver.connect()
-        monitors = Monitors({name: Threshold(*limits) for name, limits in settings["monitors"].items()})
-        body = BodyProcess(driver, region, layout, settings["speed"], monitors)
-        signal.signal(signal.SIGTERM, lambda *_: body.leave())
+        driver.connect(timeout)
+        told.body = BodyProcess(driver, region, layout, settings["speed"], monitors, latch)
         with real_time():
-            body.run()
-    except Exception:
-        log.exception("the body ends")
+            told.body.run()
+    except BaseException:
         driver.stop(Stop.DAMP)
-        driver.disconnect()
-        raise SystemExit(1) from None
+        raise
     finally:
-        files.region.unlink(missing_ok=True)
-        for path in (files.body_lock, *hardware):
-            path.unlink(missing_ok=True)
+        driver.disconnect()

@@ -90,6 +90,12 @@ class RobotSpec:
                              f"({self.command_ttl} s)")
 
 
+def expiry(control_hz: float) -> tuple[float, float]:
+    """`command_ttl` and `damp_after` of robots without reasons of their own [s]."""
+    ttl = max(0.2, 2.5 / control_hz)
+    return ttl, max(1.0, 2 * ttl)
+
+
 @dataclass(frozen=True)
 class Signals:
     """One reading. `values` follow `spec.signals`; `time` is the capture time [ns]; `sequence` grows with each new

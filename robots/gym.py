@@ -25,6 +25,7 @@ from robots.driver import (
     RobotSpec,
     Signals,
     Stop,
+    expiry,
 )
 from robots.safety import Gate, Interlock
 from robots.task import Outcome, Task
@@ -280,5 +281,4 @@ def _spec(options: GymOptions, leaves: Parts, action: spaces.Space, control_hz: 
     else:
         raise ValueError(f"{options.id}: action space {action} is neither Discrete nor a bounded Box of floats")
     units = dict.fromkeys(signals, "")
-    ttl = max(0.2, 2.5 / control_hz)
-    return RobotSpec(options.id, spaces.Dict(signals), units, space, control_hz, inner_hz, ttl, max(1.0, 2 * ttl), noop)
+    return RobotSpec(options.id, spaces.Dict(signals), units, space, control_hz, inner_hz, *expiry(control_hz), noop)

@@ -62,7 +62,7 @@ class SetpointDriver(Driver):
 
     @abstractmethod
     def _see(self, state: Any) -> None:
-        """Keep a state as `_state`, after `_states` was fed with it, and trip the interlock where it must not go on."""
+        """Keep a state as `_state`, feed `_states` with its time, and trip the interlock where it must not go on."""
 
     @abstractmethod
     def _values(self) -> dict[str, np.ndarray]:
@@ -70,7 +70,8 @@ class SetpointDriver(Driver):
 
     @abstractmethod
     def _take(self, action: np.ndarray) -> Clip:
-        """An admitted action: what is wanted from now on, and why it is not just that. BUSY: nothing of it."""
+        """An admitted action: what is wanted from now on, and why it is not just that. BUSY: nothing of it; for robots
+        with discrete actions."""
 
     @abstractmethod
     def _wanted(self) -> np.ndarray:
@@ -100,6 +101,10 @@ class SetpointDriver(Driver):
     def _park(self) -> None:
         """Go where the robot may be left alone, as long as `_can_park`."""
 
+    def _sink(self) -> None:
+        """After parking, disarmed: stand or damp until the link may be closed."""
+        self._stand()
+
     def connect(self, timeout: float = 10.0) -> None:
         """Opens the link and comes up disarmed. A latched fault stays latched."""
         if self._connected:
@@ -114,18 +119,20 @@ class SetpointDriver(Driver):
         self._connected = True
 
     def disconnect(self) -> None:
-        """Parks where that is safe, then stands or damps; closes the link."""
+        """Parks where that is safe, then stands or damps; closes the link, whatever fails before."""
         if not self._connected:
             return
         try:
-            self._park()
-            self._interlock.stop(Stop.DAMP)
-            self._stand()
+            try:
+                self._park()
+            finally:
+                self._interlock.stop(Stop.DAMP)
+                self._sink()
         except RobotError as error:
             log.warning("parking ended early: %s", error)
-        self._interlock.stop(Stop.DAMP)
-        self._connected = False
-        self.link.close()
+        finally:
+            self._connected = False
+            self.link.close()
 
     def read(self) -> Signals:
         """The newest state and what follows from it."""
@@ -135,7 +142,7 @@ class SetpointDriver(Driver):
 
     def command(self, action: np.ndarray) -> Applied:
         """The mask also holds what the limits met since the command before. While the robot does something by itself,
-        noop is applied."""
+        noop is applied. A command that comes too late begins at rest, even where no period was held in between."""
         self._require_connection()
         if self._interlock.mode != Mode.ARMED:
             return _with(Gate(self.spec.action_space, self.spec.noop).admit(action), Clip.DISARMED)
@@ -224,11 +231,11 @@ class SetpointDriver(Driver):
     def _can_park(self) -> bool:
         return self._interlock.mode == Mode.ARMED and self._link_age() <= STALE
 
-    def _periods(self, seconds: float) -> Iterator[int]:
+    def _periods(self, seconds: float) -> Iterator[None]:
         """Inner periods for so long, at the owner's pace."""
         start, hz = time.monotonic(), self.spec.inner_hz
         for tick in range(round(seconds * hz)):
-            yield tick
+            yield
             ahead = tick / hz / self._speed - (time.monotonic() - start) if self._speed else 0.0
             if ahead > 0.002:
                 time.sleep(ahead)
@@ -251,12 +258,6 @@ def signals_of(sizes: Mapping[str, tuple[int, str]], camera: bool) -> tuple[dict
         signals["depth"] = spaces.Box(0, 255, (64, 64, 1), np.uint8)
         units |= {"image": "", "depth": "0.02 m"}
     return signals, units
-
-
-def expiry(control_hz: float) -> tuple[float, float]:
-    """Seconds after which commands at this rate are stale, and after which the robot is disarmed."""
-    ttl = max(0.2, 2.5 / control_hz)
-    return ttl, max(1.0, 2 * ttl)
 
 
 def _with(applied: Applied, clip: Clip) -> Applied:

@@ -261,14 +261,26 @@ def clear_fault(token: Annotated[str, typer.Option("--token", help="Who looked a
 
 @app.command()
 def stop(run: RunName = "", connect: Connect = "", keys: Keys = "", home: Home = Path("runs")) -> None:
-    """End a run in order: robots to a safe pose, experience to disk, a checkpoint."""
+    """End a run in order: robots to a safe pose, experience to disk, a checkpoint.
+
+    Where the process that would do so is dead, robots of this computer are ended directly: parked and let go.
+    """
     from services import run_folder
     from services.console import watching
 
     if connect:
         _ask("stop", "", run, connect, keys, home)
         return
-    folder, info = run_folder.running(home, run)
+    try:
+        folder, info = run_folder.running(home, run)
+    except run_folder.RunFolderError:
+        folder, robots = watching.end_robots(home, run)
+        if folder is None:
+            raise
+        typer.echo(f"{folder.path}: the process that ran it is gone; robots of this computer were told directly")
+        for robot, ended in robots.items():
+            typer.echo(f"{robot}: {'ended in order' if ended else 'does not end: look at it'}")
+        raise typer.Exit(0 if all(robots.values()) else 1) from None
     typer.echo(f"{folder.path}: ending")
     watching.end(folder, info)
 

@@ -31,7 +31,8 @@ LOST = 0.3  # s without the feeling of holding until an object is given up
 
 
 class Moves(Motion):
-    """`reset_after` [s] without a grasp or a release, 0: never; a force of `touch` [N] at the tool ends a move."""
+    """`reset_after` [s] without a grasp or a release, 0: never; a sudden force of `touch` [N] at the tool ends a
+    move."""
 
     space = spaces.Discrete(len(NAMES))
     noop = 0

@@ -23,7 +23,8 @@ class ArmOptions:
     `camera`: off or front (signals `image` and `depth`, 64x64, from across the table), on hardware the RealSense with
     `camera_serial` (empty: the only one), whose picture loses `camera_crop` at its top, bottom, left and right, as
     shares; `target_every` [s]: how often the signal `target` is drawn anew, 0: there is none; `reset_after` [s] without
-    a grasp moves put the arm back over the middle of its bin, 0: never; `touch` [N] at the tool ends a move.
+    a grasp moves put the arm back over the middle of its bin, 0: never; `touch` [N] come suddenly at the tool end a
+    move.
     """
 
     link: str = field(default="direct", metadata=WORLD)

@@ -8,8 +8,8 @@ from robots.arms.anatomy import Anatomy
 from robots.arms.motion import Joints, Motion, Tool
 from robots.arms.moves import Moves
 from robots.arms.options import ArmOptions
-from robots.driver import RobotSpec
-from robots.setpoints import expiry, signals_of
+from robots.driver import RobotSpec, expiry
+from robots.setpoints import signals_of
 
 
 def motion(anatomy: Anatomy, period: float, options: ArmOptions) -> Motion:

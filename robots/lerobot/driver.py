@@ -18,7 +18,7 @@ from gymnasium import spaces
 
 from robots.basic import BasicDriver
 from robots.cameras.decode import metres, shrink, shrink_depth, to_counts
-from robots.driver import Applied, Clip, Health, LinkLost, Mode, RobotSpec, StaleState, Stop
+from robots.driver import Applied, Clip, Health, LinkLost, Mode, RobotSpec, StaleState, Stop, expiry
 from robots.lerobot.bus import Bus, Wish, make_robot
 from robots.lerobot.options import LeRobotOptions, signal_name
 from robots.lerobot.tasks import Centre
@@ -224,7 +224,6 @@ def _spec(options: LeRobotOptions, control_hz: float) -> RobotSpec:
         units[signal_name(name)] = f"{DEPTH_UNIT:g} m" if depth else ""
     signals |= {"position": vector, "setpoint": vector}
     units |= {"position": "", "setpoint": ""}
-    ttl = max(0.2, 2.5 / control_hz)
     inner_hz = control_hz * max(1, math.floor(options.hz / control_hz))
     return RobotSpec("lerobot", spaces.Dict(signals), units, spaces.Box(-1.0, 1.0, (commanded,), np.float32),
-                     control_hz, inner_hz, ttl, max(1.0, 2 * ttl))
+                     control_hz, inner_hz, *expiry(control_hz))

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 import numpy as np
 from gymnasium import spaces
 
-from robots.driver import Bound, Clip, CommandRejected, Health, RobotSpec, Stop
+from robots.driver import Bound, Clip, CommandRejected, Health, RobotSpec, Stop, expiry
 from robots.monitors import Threshold
 from robots.safety import Limits
-from robots.setpoints import SetpointDriver, expiry, signals_of
+from robots.setpoints import SetpointDriver, signals_of
 from robots.unitree_a1 import anatomy
 from robots.unitree_a1.estimator import VelocityEstimator, up
 from robots.unitree_a1.filter import LowPass
@@ -66,9 +66,9 @@ class A1Driver(SetpointDriver):
 
     def _begin(self, state: LowState) -> None:
         self._estimator.reset()
-        self._felt, self._began = np.zeros(3), self._ticks
-        self._see(state)
+        self._felt: list[np.ndarray] = []  # accelerations since the last estimate
         self._up = up(state.quaternion)
+        self._see(state)
 
     def _values(self) -> dict[str, np.ndarray]:
         """See SIGNALS for names, sizes and units."""
@@ -147,9 +147,9 @@ class A1Driver(SetpointDriver):
             self._interlock.trip(state.fault)
         elif not state.held:
             self._interlock.stop(Stop.DAMP)
-        self._felt += state.acceleration
-        if (self._ticks - self._began) % self._estimate_every == 0:
-            felt, self._felt = self._felt / self._estimate_every, np.zeros(3)
+        self._felt.append(state.acceleration)
+        if len(self._felt) == self._estimate_every:
+            felt, self._felt = np.mean(self._felt, 0), []
             self._up = up(state.quaternion)
             if self._is_finite(state, felt):
                 self._estimator.update(self._estimate_every / self.spec.inner_hz, state.q, state.dq, self._up,
@@ -210,12 +210,14 @@ class A1Driver(SetpointDriver):
         return super()._can_park() and float(self._up[2]) > math.cos(TILT_TO_PARK)
 
     def _park(self) -> None:
-        """Folds the legs to lie on the belly where that is safe; then damps for as long as it may sink."""
+        """Folds the legs to lie on the belly."""
         self._draw_line(anatomy.FOLDED, ticks=round(FOLD_SECONDS * self.spec.inner_hz))
         for _ in self._periods(FOLD_SECONDS):
             if not self._can_park():
-                break
+                return
             self._follow(self._wanted())
+
+    def _sink(self) -> None:
         for _ in self._periods(SINK_SECONDS):
             self._stand()
 

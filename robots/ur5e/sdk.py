@@ -247,8 +247,8 @@ def _text(error: Exception) -> str:
 def _recovered(controller: Controller) -> str:
     try:
         controller.recover()
-    except Exception as error:  # the SDK raises what it likes
-        return str(error)
+    except Exception as error:  # the SDK raises what it likes, also without a word
+        return str(error) or type(error).__name__
     return ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from robots.driver import RobotError
+
 EMERGENCY_STOPS = (1, 2, 3)
 
 _STOP = "release it at the robot, then clear the fault"
@@ -82,3 +84,11 @@ def call_text(call: str, code: int) -> str:
     """Of a call of the SDK that did not return 0."""
     what, out = CALLS.get(code, ("a code that is not in our table", "look it up in the vendor's manual"))
     return f"xArm: {call} returned {code}: {what}; {out}"
+
+
+def raised_text(error: Exception) -> str:
+    """Of what a call raised: our own errors say what to do, the SDK's may say nothing at all."""
+    if isinstance(error, RobotError):
+        return str(error)
+    what = ": ".join(filter(None, (type(error).__name__, str(error))))
+    return f"xArm: the SDK raised {what}; {_LOOK}"

@@ -14,6 +14,7 @@ from typing import Any
 
 from robots.driver import LinkLost
 from robots.xarm import sdk
+from robots.xarm.codes import raised_text
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Gripper:
                 self._answered = time.monotonic()
                 self._ready.set()
             except Exception as error:  # the SDK raises where an answer is odd
-                self._failed(str(error))
+                self._failed(raised_text(error))
             self._closing.wait(PAUSE)
         if self._api is not None:
             sdk.disconnect(self._api)

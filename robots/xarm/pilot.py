@@ -23,7 +23,7 @@ from robots.arms.anatomy import Anatomy
 from robots.arms.link import ArmCommand
 from robots.driver import CommandRejected
 from robots.xarm import sdk
-from robots.xarm.codes import error_text
+from robots.xarm.codes import error_text, raised_text
 
 log = logging.getLogger(__name__)
 
@@ -118,15 +118,15 @@ class Pilot:
         except Exception as error:
             self.failed += 1
             if time.monotonic() - self._succeeded > GIVE_UP:
-                self._give_up(str(error))
+                self._give_up(raised_text(error))
 
     def _answer_recovery(self) -> None:
         recovery, self._recovery = self._recovery, None
         try:
             self._recover()
         except Exception as error:
-            self._give_up(str(error))
-            recovery.set_exception(CommandRejected(str(error)))
+            self._give_up(raised_text(error))
+            recovery.set_exception(CommandRejected(raised_text(error)))
         else:
             recovery.set_result(None)
 

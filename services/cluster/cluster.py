@@ -31,6 +31,7 @@ from services.config import PORTS, Config
 from services.node import Node
 from services.run_folder import RunFolder
 from services.wire.ports import free_ports, require_free
+from services.wire.security import Security
 
 if TYPE_CHECKING:
     from services.cluster.actor import ActorProcess
@@ -84,10 +85,13 @@ class Cluster:
         return self.config.network.addresses()
 
     def start(self) -> None:
-        """Start everything. Raises PortInUse, ServiceRefused when Ray cannot run here; see also `failure`."""
+        """Start everything. Raises PortInUse, SocketError, NotLoopback, ServiceRefused when Ray cannot run here; see
+        also `failure`."""
         self.config = with_ports(self.config)
         self._log = logs.into(self._folder.logs / "supervisor.log")
-        require_free(self._context, self.addresses.values())  # before anybody talks to the run that holds them
+        keys = self.config.network.keys
+        # before anybody talks to another run that holds them
+        require_free(self._context, self.addresses.values(), Security.load(keys) if keys else None)
         self._connect()
         self._node = Node("supervisor", "supervisor", self.config, self._context).start()
         self._node.state = "running"

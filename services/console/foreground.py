@@ -35,7 +35,8 @@ def run(config: Config, home: Path, screen: Screen, *, seconds: float | None = N
                 run_folder.announce(folder, cluster.addresses)
                 _attend(cluster, screen, stop, seconds)
             finally:
-                screen.say("ending: robots to a safe pose, their experience to disk, a checkpoint")
+                if cluster.pids():
+                    screen.say("ending: robots to a safe pose, their experience to disk, a checkpoint")
                 killed = cluster.stop()
         if killed:
             screen.say(f"had to be killed: {', '.join(killed)}; see {folder.logs}")

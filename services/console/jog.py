@@ -13,11 +13,17 @@ import numpy as np
 from gymnasium import spaces
 
 from robots.body import Body
-from robots.driver import Clip, FaultLatched, Mode, Stop
+from robots.driver import Clip, FaultLatched, Mode, RobotError, Stop
+from robots.realtime import real_time
 from services.config import Config, ConfigError
 from services.embodiment import robot_spec
 
 SETTLE = 0.3  # seconds until a robot that was armed stands still
+PATIENCE = 20.0  # seconds for what it does by itself first: an arm may go over its bin
+
+
+class NotJogged(RobotError):
+    """What the robot was told was not done: it did something of its own, or was disarmed meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +46,24 @@ class Jogged:
 
 
 def jog(config: Config, home: Path, axis: int, by: float, seconds: float) -> Jogged:
-    """Arm, move for `seconds`, stand for as long, disarm. Continuous actions: what leaves the robot as it is, with
-    `by` added on `axis`; discrete ones: action `axis` once. Raises ConfigError, RobotError."""
+    """Arm, wait until it stands, move for `seconds`, stand for as long, disarm. Continuous actions: what leaves the
+    robot as it is, with `by` added on `axis`; discrete ones: action `axis` once. A double's clock runs as the wall's.
+    Raises ConfigError, NotJogged, RobotError."""
     check(config, axis, by, seconds)
     robot = config.robot
-    body = Body(f"{home.resolve()}/jog", robot.driver, robot.options, robot.control_hz, robot.first_speed,
-                config.seed, robot.monitors)
+    body = Body(f"{home.resolve()}/jog", robot.driver, robot.options, robot.control_hz, 1.0, config.seed,
+                robot.monitors, keep_faults=False)
     body.connect()
     try:
-        body.arm()
-        rest = body.standing(body.read().values)
-        _command(body, rest, rest, SETTLE)
-        before = body.read().values
-        clip = _command(body, _moving(body.spec.action_space, rest, axis, by), rest, seconds)
-        moved = body.read().values
-        _command(body, rest, rest, seconds)
-        after = body.read().values
+        with real_time():  # as the control loop of a run
+            body.arm()
+            rest = body.standing(body.read().values)
+            _stand(body, rest)
+            before = body.read().values
+            clip = _move(body, _moving(body.spec.action_space, rest, axis, by), rest, seconds)
+            moved = body.read().values
+            _move(body, rest, rest, seconds)
+            after = body.read().values
     finally:
         body.stop(Stop.DAMP)
         body.disconnect()
@@ -82,17 +90,40 @@ def _moving(space: spaces.Space, rest: np.ndarray, axis: int, by: float) -> np.n
     return action
 
 
-def _command(body: Body, action: np.ndarray, rest: np.ndarray, seconds: float) -> Clip:
-    """Say it each period; a discrete action once, and then nothing. Raises FaultLatched where the robot stops."""
-    clip = Clip.NONE
-    end = time.monotonic() + seconds
+def _stand(body: Body, rest: np.ndarray) -> None:
+    """Until it has done nothing by itself for a while. Raises NotJogged where it does not end."""
+    since = began = time.monotonic()
+    while (now := time.monotonic()) < since + SETTLE:
+        _command(body, rest)
+        if body.health().busy:
+            since = time.monotonic()
+        if now > began + PATIENCE:
+            raise NotJogged(f"it still moves by itself after {PATIENCE:g} s, so nothing was jogged; look what it does, "
+                            "and clear its way")
+
+
+def _move(body: Body, action: np.ndarray, rest: np.ndarray, seconds: float) -> Clip:
+    """Say it each period; a discrete action once, and then nothing. Raises NotJogged where it is not done."""
+    clip, once = Clip.NONE, isinstance(body.spec.action_space, spaces.Discrete)
+    told, end = action, time.monotonic() + seconds
     while time.monotonic() < end:
-        clip |= body.command(action).clip
-        if isinstance(body.spec.action_space, spaces.Discrete):
-            action = rest
-        time.sleep(1 / body.spec.control_hz)
-        if (health := body.health()).mode == Mode.FAULT:
-            raise FaultLatched(f"{health.fault}; the motion was given up")
+        met = _command(body, told)
+        if met & Clip.BUSY and told is not rest:
+            raise NotJogged("it began to do something by itself, so the motion was given up; jog again")
+        clip |= met
+        told = rest if once else action
+    return clip
+
+
+def _command(body: Body, action: np.ndarray) -> Clip:
+    """For a period. Raises FaultLatched, NotJogged where the robot is stopped."""
+    clip = body.command(action).clip
+    time.sleep(1 / body.spec.control_hz)
+    if (health := body.health()).mode == Mode.FAULT:
+        raise FaultLatched(f"{health.fault}; the motion was given up")
+    if health.mode == Mode.DISARMED:
+        why = health.fault or "somebody let go of its deadman, it is not heard, or this computer is too busy"
+        raise NotJogged(f"it was disarmed, and the motion given up: {why}; `daydreamer doctor` shows which")
     return clip
 
 

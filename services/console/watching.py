@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from robots.estop import end_bodies
 from services import run_folder
 from services.console.operator import Operator, OperatorError
 from services.console.screen import Screen
@@ -54,3 +56,15 @@ def end(folder: RunFolder, info: RunInfo) -> None:
     """Ask the process that owns a run to end it in order, and wait until it has."""
     os.kill(info.pid, signal.SIGTERM)
     run_folder.wait_until_free(folder)
+
+
+def end_robots(home: Path, name: str = "") -> tuple[RunFolder | None, dict[str, bool]]:
+    """Where no process owns the run `name` any more, or with no name any run: end its robots on this computer directly,
+    those of the run that was started last and has any. Returns its folder, None where there are none, and which robots
+    there were and whether they ended. Raises RunFolderError where there is no such run."""
+    folders = [run_folder.existing(home, name)] if name else reversed(run_folder.all_runs(home))
+    for folder in folders:
+        robots = {f"{folder.path.resolve()}/{spool.name}": spool.name for spool in folder.path.glob("spool/*")}
+        if ended := end_bodies(robots):
+            return folder, {robots[body]: gone for body, gone in ended.items()}
+    return None, {}

@@ -210,8 +210,8 @@ class CoordinatorService:
             self._stopping = True
 
     def _pause(self, robots: list[str], who: str) -> None:
-        """Arm these robots no more until `resume`. What latched a fault may start anew and forget it; this stays, on
-        the disk with the next look at what is due."""
+        """Arm these robots no more until `resume`, also after their faults are cleared; on the disk with the next look
+        at what is due."""
         self._ledger.paused |= dict.fromkeys(robots, who)
         self._due["save"] = 0.0
 

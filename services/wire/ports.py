@@ -38,9 +38,12 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def require_free(context: zmq.Context, addresses: Iterable[str], seconds: float = 5.0) -> None:
-    """Raises PortInUse where one of them is not free within `seconds`."""
+def require_free(context: zmq.Context, addresses: Iterable[str], security: Security | None,
+                 seconds: float = 5.0) -> None:
+    """Raises PortInUse where one of them is not free within `seconds`, NotLoopback, SocketError where
+    this computer has none such. libzmq lets go of them a moment later: who binds them next tries again, as `bind`."""
     for address in addresses:
+        check_loopback(address, security)
         with context.socket(zmq.ROUTER) as probe:
             bind(probe, address, seconds)
 

@@ -110,6 +110,7 @@ def test_it_stands_up_from_its_belly_as_without_the_network(robot):
         assert driver.health().mode == Mode.ARMED
     off = np.abs(traces[0] - traces[1])
     assert off.mean() < 0.005 and off.max() < 0.06  # rad; 0.0025 and 0.04, in the middle of getting up
+    assert off[-20:].max() < 0.005  # rad, standing; 0.0022
     direct.disconnect()
 
 
@@ -187,6 +188,24 @@ def test_the_robots_remote_stops_it_until_an_operator_clears_the_fault(armed):
     armed.clear_fault("Ada")
     run(armed, 0.1)
     with pytest.raises(FaultLatched):  # the buttons are still held
+        armed.arm()
+
+
+def test_an_emergency_stop_from_another_thread_in_mid_step_leaves_the_motors_nothing_but_damping(armed):
+    """Within three periods: what a motor then bears comes from its speed alone, 4 N m for each rad/s."""
+    def driven():
+        values = armed.read().values
+        return np.abs(values["torques"] + 4 * values["joint_velocities"]).max()
+
+    assert run(armed, 2, STAND, until=lambda: driven() > 5)
+    stopper = threading.Thread(target=armed.stop, args=(Stop.ESTOP,))
+    stopper.start()
+    assert run(armed, 2, STAND, until=lambda: armed.health().mode == Mode.FAULT)
+    stopper.join()
+    run(armed, 0.006, STAND)
+    assert not run(armed, 1.5, STAND, until=lambda: driven() > 1)
+    assert np.abs(armed.read().values["joint_velocities"]).max() < 0.1 and armed.health().fault == "emergency stop"
+    with pytest.raises(FaultLatched):
         armed.arm()
 
 
@@ -293,14 +312,15 @@ def exchange(link, seconds, command=SERVO, until=lambda state: False):
         pass
 
 
-def test_a_stop_reaches_the_robot_with_the_loop_dead(bare):
+@pytest.mark.parametrize("level", [Stop.DAMP, Stop.ESTOP])
+def test_a_stop_reaches_the_robot_with_the_loop_dead(bare, level):
     driver = A1Driver(A1Options(link="hardware", address=f"127.0.0.1:{bare.port}"))
     driver.link = UdpLink(*driver.options.endpoint)  # from any port, so that tests may run side by side
     driver.connect()
     driver.arm()
     run(driver, 0.1, STAND)
     before = len(bare.commands)
-    threading.Thread(target=driver.stop, args=(Stop.DAMP,)).start()
+    threading.Thread(target=driver.stop, args=(level,)).start()
     assert bare.hears(damps, 0.15, before)  # sooner than anybody would notice that the loop is dead
     driver.disconnect()
 

@@ -1,4 +1,4 @@
-"""Physics of an arm's double, with numbers, on the UR5e and the UR5; and what no arm meets."""
+"""Physics of an arm's double, with numbers, on every arm that there is; and what no arm meets."""
 
 import mujoco
 import numpy as np
@@ -13,6 +13,9 @@ from robots.xarm.anatomy import XARM6, XARM7
 
 HZ = 125.0
 BARE = Surroundings(objects=0, bins=False)
+ARMS = {anatomy.name: anatomy for anatomy in (UR5E, UR5, XARM6, XARM7)}
+RAISED = {"ur5e": (0, -0.8, -0.4, 0, 0, 0), "ur5": (0, -0.8, -0.4, 0, 0, 0), "xarm6": (0, -0.8, -0.4, 0, 0, 0),
+          "xarm7": (0, -0.8, 0, 0.4, 0, 0, 0)}  # rad from home: there each may turn by a radian and meet nothing
 MASSES = [3.761, 8.058, 2.846, 1.37, 1.30, 0.365]  # kg, of the UR5e's links, as UR publishes them
 ROWS = [(0, 0.1625, np.pi / 2), (-0.425, 0, 0), (-0.3922, 0, 0), (0, 0.1333, np.pi / 2), (0, 0.0997, -np.pi / 2),
         (0, 0.0996, 0)]  # a, d [m], alpha
@@ -20,9 +23,12 @@ CENTRES = [(0, -0.02561, 0.00193), (0.2125, 0, 0.11336), (0.15, 0, 0.0265), (0, 
            (0, 0, -0.001159)]  # m, in the frames after the links
 
 
-@pytest.fixture
-def arm():
-    double = ArmDouble(UR5E, HZ, BARE)
+ANATOMY = pytest.mark.parametrize("anatomy", ARMS.values(), ids=ARMS)
+
+
+@pytest.fixture(params=ARMS.values(), ids=ARMS)
+def arm(request):
+    double = ArmDouble(request.param, HZ, BARE)
     double.open()
     return double
 
@@ -30,14 +36,20 @@ def arm():
 def run(double, seconds, q=None, gripper=None):
     q = double.anatomy.home if q is None else q
     for _ in range(round(seconds * HZ)):
-        state = double.exchange(ArmCommand(np.array(q), np.zeros(6), gripper))
+        state = double.exchange(ArmCommand(np.array(q), np.zeros(len(q)), gripper))
     return state
+
+
+def turning(anatomy, *speeds):
+    """Joint velocities [J] rad/s: those of the first joints, and none of the others."""
+    return np.array([*speeds, *[0.0] * (anatomy.chain.joints - len(speeds))])
 
 
 def put(double, number, place):
     """An object somewhere, square to the bins and at rest."""
     double._objects[number] = *place, 1, 0, 0, 0
-    double.data.qvel[8 + 6 * number:14 + 6 * number] = 0
+    start = double.anatomy.chain.joints + 2 + 6 * number
+    double.data.qvel[start:start + 6] = 0
     mujoco.mj_forward(double.model, double.data)
 
 
@@ -53,7 +65,7 @@ def test_its_tool_is_where_the_published_dimensions_say_within_a_millimetre(anat
         assert np.abs(site.xmat.reshape(3, 3) - pose[:3, :3]).max() < 1e-3
 
 
-@pytest.mark.parametrize("anatomy", [UR5E, UR5, XARM6, XARM7])
+@ANATOMY
 def test_where_ranges_and_fence_allow_it_an_arm_meets_neither_the_table_nor_itself(anatomy):
     model = scene(anatomy, 0, False, 1 / HZ)
     model.geom_conaffinity[model.geom_contype == ARM] = BOTH  # the doubles' links do not feel one another
@@ -99,58 +111,73 @@ def published_frames(q):
     return frames
 
 
-def test_let_go_it_swings_without_losing_or_gaining_energy():
-    """The arm alone, without servos: what falls in height comes back in speed, within a thousandth of what moves."""
-    spec = mujoco.MjSpec.from_file(str(UR5E.model))
+@ANATOMY
+def test_let_go_it_swings_without_losing_or_gaining_energy(anatomy):
+    """The arm alone, without servos, friction and ends of its ranges: what falls in height comes back in speed, within
+    a thousandth of what moves. On the way all of it has fallen by 20 cm, 2 J per kg."""
+    spec = mujoco.MjSpec.from_file(str(anatomy.model))
     spec.option.enableflags |= mujoco.mjtEnableBit.mjENBL_ENERGY
     spec.option.integrator, spec.option.timestep = mujoco.mjtIntegrator.mjINT_RK4, 0.001
     for geom in spec.geoms:
         geom.contype = geom.conaffinity = 0
+    for joint in spec.joints:
+        joint.damping, joint.frictionloss, joint.limited = np.zeros(3), 0.0, mujoco.mjtLimited.mjLIMITED_FALSE
     model = spec.compile()
     data = mujoco.MjData(model)
-    data.qpos[:] = 0.3, -0.5, 0.4, 0.2, -0.3, 0.1
+    data.qpos[:] = turning(anatomy, 0.3, -0.5, 0.4, 0.2, -0.3, 0.1)
     mujoco.mj_forward(model, data)
     start, kinetic = data.energy.sum(), 0.0
     for _ in range(1500):
         mujoco.mj_step(model, data)
         kinetic = max(kinetic, data.energy[1])
-    assert kinetic > 30 and abs(data.energy.sum() - start) < 1e-3 * kinetic
+    assert kinetic > 2 * model.body_mass.sum() and abs(data.energy.sum() - start) < 1e-3 * kinetic
 
 
-def test_an_object_falls_as_things_fall_and_stays_where_it_fell():
-    double = ArmDouble(UR5E, HZ, Surroundings(objects=1))
+@ANATOMY
+def test_an_object_falls_as_things_fall_and_stays_where_it_fell(anatomy):
+    double = ArmDouble(anatomy, HZ, Surroundings(objects=1))
     double.open()
-    put(double, 0, (-0.36, -0.5, 0.4))
+    put(double, 0, (*np.mean(anatomy.bins[1], 0), 0.4))
     run(double, 0.2)
     assert double.truth()["objects"][0, 2] == pytest.approx(0.4 - 9.81 * 0.2**2 / 2, abs=0.005)
     run(double, 1.5)
     place = double.truth()["objects"][0]
-    assert place[2] == pytest.approx(UR5E.table + OBJECT, abs=0.002)
+    assert place[2] == pytest.approx(anatomy.table + OBJECT, abs=0.002)
     run(double, 1.0)
     assert np.abs(double.truth()["objects"][0] - place).max() < 1e-4
 
 
 def test_it_holds_a_pose_without_sagging(arm):
     state = run(arm, 2.0)
-    assert np.abs(state.q - UR5E.home).max() < 1e-3
-    assert np.abs(state.effort[1]) > 20  # the arm weighs something, and the motors carry it
+    assert np.abs(state.q - arm.anatomy.home).max() < 1e-3
+    assert np.abs(state.effort[1]) > 0.15 * arm.anatomy.effort[1]  # it weighs something, and the motors carry it
 
 
 def test_joints_are_never_faster_or_stronger_than_the_vendor_allows(arm):
     """Each setpoint jumps by a radian, as no driver lets it, where nothing is in the way."""
-    raised = UR5E.home + np.array([0, -0.8, -0.4, 0, 0, 0])
-    fastest = strongest = np.zeros(6)
-    for joint in range(6):
+    raised, joints = arm.anatomy.home + RAISED[arm.anatomy.name], arm.anatomy.chain.joints
+    fastest = strongest = np.zeros(joints)
+    for joint in range(joints):
         run(arm, 1.0, raised)
         for _ in range(100):
-            state = arm.exchange(ArmCommand(raised + np.eye(6)[joint], np.zeros(6)))
+            state = arm.exchange(ArmCommand(raised + np.eye(joints)[joint], np.zeros(joints)))
             fastest, strongest = np.maximum(fastest, np.abs(state.dq)), np.maximum(strongest, np.abs(state.effort))
     assert not state.trouble
-    assert (2.5 < fastest).all() and (fastest <= SPEED * 1.05).all()
-    assert (strongest <= UR5E.effort + 1e-6).all() and strongest[1] > 100
+    rubs = arm.model.dof_damping[:joints].any()  # as the xArms' joints do
+    assert ((2.4 if rubs else 2.5) < fastest).all() and (fastest <= SPEED * 1.05).all()
+    assert (strongest <= arm.anatomy.effort + 1e-6).all() and strongest[1] > arm.anatomy.effort[1] / 1.5
 
 
 def test_a_joint_that_is_flung_faster_than_the_vendor_allows_stops_the_controller(arm):
+    arm.data.qvel[0] = 2 * SPEED
+    state = arm.exchange(ArmCommand(arm.anatomy.home, turning(arm.anatomy)))
+    assert "protective stop: joint 1 moved at" in state.trouble
+
+
+@pytest.mark.parametrize("anatomy", [UR5E, UR5], ids=["ur5e", "ur5"])
+def test_thrown_from_one_end_of_its_ranges_to_the_other_it_stops_by_itself(anatomy):
+    arm = ArmDouble(anatomy, HZ, BARE)
+    arm.open()
     for target in (UPPER, LOWER):
         for _ in range(50):
             state = arm.exchange(ArmCommand(target, np.zeros(6)))
@@ -158,7 +185,7 @@ def test_a_joint_that_is_flung_faster_than_the_vendor_allows_stops_the_controlle
 
 
 def test_it_follows_a_moving_setpoint_closely(arm):
-    q, dq = UR5E.home.copy(), np.array([0.5, 0.3, -0.3, 0, 0, 0])
+    q, dq = arm.anatomy.home.copy(), turning(arm.anatomy, 0.5, 0.3, -0.3)
     for _ in range(125):
         q = q + dq / HZ
         state = arm.exchange(ArmCommand(q, dq))
@@ -166,9 +193,9 @@ def test_it_follows_a_moving_setpoint_closely(arm):
 
 
 def test_told_nothing_it_brakes_and_stands(arm):
-    dq = np.array([1.0, 0, 0, 0, 0, 0])
+    dq = turning(arm.anatomy, 1.0)
     for period in range(1, 64):
-        state = arm.exchange(ArmCommand(UR5E.home + dq * period / HZ, dq))
+        state = arm.exchange(ArmCommand(arm.anatomy.home + dq * period / HZ, dq))
     braked = state.q.copy()
     for _ in range(125):
         state = arm.exchange(None)
@@ -176,10 +203,10 @@ def test_told_nothing_it_brakes_and_stands(arm):
 
 
 def test_an_arm_driven_into_the_table_stops_by_itself_until_it_is_recovered(arm):
-    down = np.append(UR5E.home[:1], UR5E.home[1:])
-    for _ in range(125):
-        down = down + np.array([0, 0.004, 0, 0, 0, 0])
-        state = arm.exchange(ArmCommand(down, np.zeros(6)))
+    down = arm.anatomy.home
+    for _ in range(250):
+        down = down + turning(arm.anatomy, 0, 0.5) / HZ
+        state = arm.exchange(ArmCommand(down, turning(arm.anatomy)))
         if state.trouble:
             break
     assert "protective stop: joint" in state.trouble and "N m" in state.trouble
@@ -187,7 +214,7 @@ def test_an_arm_driven_into_the_table_stops_by_itself_until_it_is_recovered(arm)
     assert np.abs(run(arm, 0.5).q - stopped).max() < 0.05  # commands do not move it
     arm.recover()
     state = run(arm, 3.0)
-    assert not state.trouble and np.abs(state.q - UR5E.home).max() < 0.01
+    assert not state.trouble and np.abs(state.q - arm.anatomy.home).max() < 0.01
 
 
 def test_closed_on_nothing_it_holds_nothing_and_on_a_cube_it_says_so_and_does_not_let_go():

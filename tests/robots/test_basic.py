@@ -69,3 +69,28 @@ def test_a_sensor_that_is_not_finite_is_a_fault_that_rests(cart):
     cart.speed = np.nan
     cart.tick()
     assert cart.health().mode == Mode.FAULT and "speed" in cart.health().fault
+
+
+def test_whatever_fails_at_the_end_the_connection_is_closed_and_nobody_knows_whether_it_rests(cart, monkeypatch):
+    closed = []
+    monkeypatch.setattr(cart, "drive", lambda action: 1 / 0)
+    monkeypatch.setattr(cart, "close", lambda: closed.append(True))
+    with pytest.raises(ZeroDivisionError):
+        cart.disconnect()
+    cart.disconnect()
+    assert closed == [True] and "nobody knows whether the robot rests: division" in cart.health().fault
+
+
+def test_whatever_fails_while_parking_the_joints_are_damped_and_the_link_closed(monkeypatch):
+    driver, _ = make("unitree_a1", "walk", {"pose": "stand"})
+    driver.connect()
+    driver.arm()
+    told, exchange = [], driver.link.exchange
+    monkeypatch.setattr(driver.link, "exchange", lambda command: (told.append(command.kp.any()), exchange(command))[1])
+    monkeypatch.setattr(driver.link, "close", lambda: told.append("closed"))
+    monkeypatch.setattr(driver, "_park", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        driver.disconnect()
+    driver.disconnect()
+    *damped, last = told
+    assert damped and not any(damped) and last == "closed" and driver.health().mode == Mode.DISARMED

@@ -4,12 +4,14 @@ import fcntl
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from gymnasium import spaces
 
 from robots.basic import BasicDriver
 from robots.body import HUNG, Body, Busy
-from robots.body_layout import Files, Layout, text
+from robots.body_layout import Files, Latch, Layout, text
 from robots.body_process import BodyProcess
 from robots.double import Camera
 from robots.driver import Clip, FaultLatched, LinkLost, Mode, RobotSpec, Stop
@@ -28,6 +30,7 @@ from robots.unitree_a1.driver import A1Driver, A1Options
 from robots.unitree_a1.link import LowCommand
 
 STAND = anatomy.STAND_ACTION.astype(np.float32)
+CARTPOLE = {"id": "CartPole-v1"}
 numbers = itertools.count()
 
 
@@ -48,7 +51,9 @@ def alive(pid):
 
 @pytest.fixture
 def name():
-    return f"body-test-{os.getpid()}-{next(numbers)}"
+    name = f"body-test-{os.getpid()}-{next(numbers)}"
+    yield name
+    Files(name).fault.unlink(missing_ok=True)  # or another test of that name would begin with it
 
 
 @pytest.fixture
@@ -353,6 +358,77 @@ def test_a_fault_outlives_the_body_with_its_cause_until_an_operator_clears_it(na
     body.disconnect()
 
 
+def test_an_emergency_stop_outlives_every_process_until_an_operator_clears_it(name):
+    first, second = (Body(name, "gym", CARTPOLE) for _ in range(2))
+    first.connect()
+    first.stop(Stop.ESTOP)
+    first.disconnect()
+    assert Files(name).fault.stat().st_mode & 0o077 == 0
+    second.connect()
+    try:
+        health = second.health()
+        assert health.mode == Mode.FAULT and health.fault.startswith("emergency stop (latched 2")
+        assert "`daydreamer clear-fault --token NAME` ends it" in health.fault
+        with pytest.raises(FaultLatched, match="emergency stop .latched 2"):
+            second.arm()
+        with pytest.raises(FaultLatched):
+            second.clear_fault("")
+        second.clear_fault("Ada")
+        second.arm()
+    finally:
+        second.disconnect()
+    assert not Files(name).fault.exists()
+
+
+def test_a_double_that_no_run_could_clear_forgets_its_fault_with_its_process(name):
+    body = Body(name, "gym", CARTPOLE, keep_faults=False)
+    body.connect()
+    body.stop(Stop.ESTOP)
+    body.disconnect()
+    body = Body(name, "gym", CARTPOLE, keep_faults=False)
+    body.connect()
+    body.arm()
+    body.disconnect()
+
+
+def test_an_emergency_stop_that_a_dead_body_did_not_hear_is_obeyed_by_the_next_one(name):
+    body = Body(name, "gym", CARTPOLE)
+    body.connect()
+    os.kill(body.pid, signal.SIGKILL)
+    body._child.wait()
+    assert stop_bodies(name) == [name]
+    body._let_go()  # as if its control process had died, too
+    body = Body(name, "gym", CARTPOLE)
+    body.connect()
+    try:
+        wait_until(lambda: body.health().mode == Mode.FAULT)
+        with pytest.raises(FaultLatched):
+            body.arm()
+    finally:
+        body.disconnect()
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\x00\xfe", b"x" * 100_000, b"hot\n\x1b[2Jmotor"])
+def test_what_stands_in_the_file_of_a_fault_is_a_fault_in_words_whatever_it_is(tmp_path, content):
+    path = tmp_path / "robot.fault"
+    path.write_bytes(content)
+    latch = Latch(path)
+    assert 0 < len(latch.text) < 1000 and latch.text.isprintable()
+    with pytest.raises(FaultLatched):
+        latch.clear(" ")
+    latch.clear("Ada")
+    assert not path.exists() and not latch.text and not Latch(path).text
+
+
+def test_the_first_fault_is_kept_also_where_it_could_not_be_written_at_once(tmp_path):
+    path = tmp_path / "memory" / "robot.fault"
+    latch = Latch(path)
+    latch.keep("motor 3 is hot")
+    path.parent.mkdir()
+    latch.keep("it fell")
+    assert Latch(path).text == latch.text and latch.text.startswith("motor 3 is hot (latched 2")
+
+
 def test_a_living_body_of_other_settings_is_parked_and_replaced(name):
     first = Body(name, "gym", {"id": "CartPole-v1"})
     first.connect()
@@ -378,6 +454,15 @@ def test_a_driver_that_cannot_connect_says_why(name, monkeypatch, tmp_path):
     body = Body(name, "broken_robot:Broken", {"id": "CartPole-v1"})
     with pytest.raises(LinkLost, match=r"no answer from 192\.0\.2\.7"):
         body.connect()
+    body.log_path.unlink()
+
+
+def test_why_a_robot_was_not_reached_is_told_in_the_words_of_its_link(name):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        body = Body(name, "unitree_a1", {"link": "hardware", "address": f"127.0.0.1:{silent.getsockname()[1]}"})
+        with pytest.raises(LinkLost, match="no state .* within 1 s.* is it on, and in low-level mode"):
+            body.connect(timeout=1.0)
     body.log_path.unlink()
 
 
@@ -480,6 +565,90 @@ def test_an_abandoned_body_lays_the_robot_down_and_ends(name, monkeypatch):
     assert driver.link.data.qpos[2] < 0.12 and driver.health().mode == Mode.DISARMED
 
 
+@pytest.fixture
+def working(name):
+    """A body in this process that stands, armed, and keeps whether its link is told to push; `fails` makes a method
+    raise, and forgets what the link was told before that."""
+    driver = A1Driver(A1Options(pose="stand"))
+    driver.connect()
+    driver.arm()
+    layout, files = Layout(driver.spec), Files(name)
+    process = BodyProcess(driver, layout.open(files, create=True), layout, speed=1.0)
+    exchange, process.pushed = driver.link.exchange, []
+
+    def exchanged(command):
+        process.pushed.append(command.kp.any())
+        return exchange(command)
+
+    def fails(what, how, error):
+        def failing(*_):
+            if not failed:
+                process.pushed.clear()
+            failed.append(error)
+            raise error
+        failed = []
+        setattr(what, how, failing)
+
+    driver.link.exchange, process.fails, process.driver = exchanged, fails, driver
+    yield process
+    files.region.unlink()
+
+
+def test_an_error_of_the_loop_around_the_driver_lets_the_robot_park(working):
+    working.fails(working, "_publish", RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        working.run()
+    assert working.driver.link.data.qpos[2] < 0.12 and any(working.pushed)
+
+
+@pytest.mark.parametrize("how, error", [("tick", ZeroDivisionError("a bug")), ("health", LinkLost("gone"))])
+def test_a_driver_that_fails_or_a_lost_link_damps_and_moves_the_robot_no_more(working, how, error):
+    working.fails(working.driver, how, error)
+    with pytest.raises(type(error)):
+        working.run()
+    assert working.driver._interlock.mode == Mode.DISARMED
+    assert working.pushed and not any(working.pushed)
+
+
+class Diary(A1Driver):
+    """Writes down how high it was when it was let go."""
+
+    def disconnect(self):
+        super().disconnect()
+        Path(os.environ["DIARY"]).write_text(f"{self.link.data.qpos[2]}")
+
+
+@pytest.fixture
+def standing(name, tmp_path, monkeypatch):
+    """An armed body, and the height at which it was left."""
+    monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
+    body = Body(name, "test_body:Diary", {"pose": "stand"})
+    body.connect()
+    body.arm()
+    body.command(STAND)
+    yield body, lambda: float((tmp_path / "diary").read_text())
+    body._let_go()
+    body.log_path.unlink(missing_ok=True)
+
+
+def test_a_body_that_is_interrupted_lays_the_robot_down(standing):
+    body, height = standing
+    os.kill(body.pid, signal.SIGINT)
+    body._child.wait(15)
+    assert height() < 0.12
+
+
+def test_an_emergency_stop_ends_the_parking_of_a_body_that_was_told_to_end_twice(standing, name):
+    body, height = standing
+    for _ in range(2):
+        os.kill(body.pid, signal.SIGTERM)
+        time.sleep(0.1)
+    body.stop(Stop.ESTOP)
+    body._child.wait(15)
+    assert height() > 0.12  # it folds its legs in 2 s, and sinks no further in 0.3
+    assert Latch(Files(name).fault).text.startswith("emergency stop")
+
+
 def test_the_files_are_private_and_a_clean_end_leaves_none(name):
     body = Body(name, "gym", {"id": "CartPole-v1"})
     body.connect()
@@ -557,3 +726,45 @@ def test_one_process_at_a_time_drives_the_robot_at_an_address(name):
     finally:
         for body in (first, second, elsewhere):
             body.disconnect()
+
+
+def test_a_fault_is_met_at_the_address_of_the_robot_whoever_drives_it(name):
+    address = {"address": name}
+    run, jog = Body(f"{name}-run", "test_body:Light", address), Body(f"{name}-jog", "test_body:Light", address,
+                                                                     keep_faults=False)
+    try:
+        run.connect()
+        run.stop(Stop.ESTOP)
+        run.disconnect()
+        jog.connect()
+        with pytest.raises(FaultLatched, match="emergency stop .latched"):
+            jog.arm()
+        jog.clear_fault("Ada")
+        jog.arm()
+        jog.disconnect()
+        assert not Files(f"test_body:Light@{name}").fault.exists()
+    finally:
+        for body in (run, jog):
+            body.disconnect()
+
+
+class Far(Light):
+    """It takes its time to be reached."""
+
+    def open(self, timeout):
+        time.sleep(timeout)
+
+
+def test_a_body_that_is_told_to_end_while_it_connects_ends_at_once(name):
+    def end():
+        wait_until(lambda: files.owner()[0] > 0)
+        os.kill(files.owner()[0], signal.SIGTERM)
+
+    files, body = Files(name), Body(name, "test_body:Far", {"address": name})
+    ending, start = threading.Thread(target=end), time.monotonic()
+    ending.start()
+    with pytest.raises(LinkLost, match="told to end before the robot was reached"):
+        body.connect(timeout=60.0)
+    ending.join()
+    assert time.monotonic() - start < 30.0  # half of what it would have waited, for a busy machine to start it
+    body.log_path.unlink()

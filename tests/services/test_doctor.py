@@ -1,7 +1,8 @@
-"""What an operator does before a robot moves by itself: look it over, and move it a little."""
+"""What an operator does before a robot moves: look it over."""
 
 from __future__ import annotations
 
+import socket
 import sys
 from dataclasses import dataclass
 
@@ -10,13 +11,12 @@ import pytest
 from gymnasium import spaces
 
 from robots.basic import BasicDriver
-from robots.driver import RobotSpec
+from robots.driver import Health, Mode, RobotSpec, Signals
+from robots.registry import make_driver
 from robots.task import Outcome, Task
 from services import cli
 from services import config as configs
-from services.config import ConfigError
 from services.console import doctor
-from services.console.jog import jog
 
 
 @dataclass(frozen=True)
@@ -98,18 +98,71 @@ def test_a_missing_sdk_ends_it_before_the_robot_is_touched(tmp_path):
     assert found[-1].what == "SDK"
 
 
-def test_a_jogged_joint_goes_where_it_should_and_comes_back(tmp_path):
-    jogged = jog(config(options={"pose": "back"}), tmp_path, axis=1, by=0.1, seconds=1.0)  # its feet in the air
-    thigh = next(change for change in jogged.changes if change.signal == "joint_angles[1]")
-    assert thigh.moved - thigh.before > 0.1 and abs(thigh.after - thigh.before) < 0.05 and thigh.unit == "rad"
+def test_a_robot_behind_its_protocol_gets_the_rates_of_its_link_and_its_limits(tmp_path):
+    found = list(doctor.examine(config(options={"pose": "belly", "link": "protocol"}), tmp_path, 0.6))
+    told = {finding.what: finding.told for finding in found}
+    assert not graded(found, doctor.WRONG)
+    assert told["SDK"] == "none is needed" and "link protocol) answered in" in told["connection"]
+    assert "of 500 orders/s to the link" in told["commands"] and told["packets_lost"] == "0"
+    assert told["joint range"].startswith("hips -0.80 to 0.80") and "16 rad/s" in told["joint speed"]
 
 
-@pytest.mark.parametrize("axis, by, seconds, said", [
-    (12, 0.1, 1.0, "--axis 12: unitree_a1 has actions 0 to 11"), (0, 0.9, 1.0, "--by 0.9"), (0, 0.0, 1.0, "--by 0"),
-    (0, 0.1, 60.0, "--seconds 60")])
-def test_a_motion_that_is_not_a_little_is_an_error(tmp_path, axis, by, seconds, said):
-    with pytest.raises(ConfigError, match=said):
-        jog(config(), tmp_path, axis, by, seconds)
+def test_an_address_that_is_silent_is_wrong_and_the_last_that_is_said(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        found = list(doctor.examine(config(options={"link": "hardware", "address": address}), tmp_path, patience=2.0))
+    assert found[-1].what == "connection" and found[-1].grade == doctor.WRONG and address in found[-1].told
+    assert "no body process" not in found[-1].told  # the link's own words, not that nobody waited for them
+
+
+@pytest.mark.parametrize("code, grade, said", [
+    ("", doctor.OK, "a-vendors-sdk 1.0"),
+    ("raise ImportError('libvendor.so.2: cannot open shared object file')", doctor.WRONG, "package that has libvendor"),
+    ("import os; os.kill(os.getpid(), 9)", doctor.WRONG, "ends with SIGKILL; pip install --force-reinstall")])
+def test_an_sdk_is_imported_and_one_that_cannot_be_is_wrong(tmp_path, monkeypatch, code, grade, said):
+    about = tmp_path / "a_vendors_sdk-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: a-vendors-sdk\nVersion: 1.0\n")
+    (about / "RECORD").write_text("vendor.py,,\nlibvendor.so,,\n")
+    (tmp_path / "vendor.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    finding, = doctor.sdk(watcher(link="hardware"))
+    assert finding.grade == grade and said in finding.told
+
+
+@pytest.mark.parametrize("camera", ["off", "front"])
+def test_an_arm_that_sees_needs_its_cameras_sdk_too(camera):
+    arm = {"link": "hardware", "address": "192.0.2.1", "camera": camera}
+    found = list(doctor.sdk(config(driver="ur5e", task="reach", options=arm)))
+    assert [finding.told.split()[0] for finding in found] == ["ur-rtde", "pyrealsense2"][:1 + (camera == "front")]
+
+
+@pytest.mark.parametrize("robot, options, values, what, said", [
+    ("ur5e", {}, {"joint_angles": [0.9, -1.4, 2.9, -2.1, -1.6, 0.9]}, "joint range", "joint 3 is at 2.90; armed"),
+    ("ur5e", {}, {"joint_angles": [0.9, -0.4, 0.4, -2.1, -1.6, 0.9]}, "workspace", "y by 19.8 cm"),
+    ("unitree_a1", {}, {"joint_angles": [0.0, 1.2, -0.7] * 4, "torques": [0.0]}, "joint range", "FR calf is at -0.70"),
+    ("sphero", {}, {"motor_powers": [0.5, 0.0], "ball_lost": [0], "ball_position": [0.5, 0.5]}, "power", "more than"),
+    ("sphero", {}, {"motor_powers": [0, 0], "ball_lost": [1], "ball_position": [-1, -1]}, "arena", "not seen; put it")])
+def test_a_robot_outside_of_its_limits_is_wrong(robot, options, values, what, said):
+    signals = Signals({name: np.asarray(value, np.float32) for name, value in values.items()}, 0, 0)
+    assert said in graded(doctor.limits(make_driver(robot, options), signals), doctor.WRONG)[what]
+
+
+@pytest.mark.parametrize("age, grade, said", [(0.05, doctor.OK, "0.05 s old"), (0.8, doctor.LOOK, "more light")])
+def test_a_camera_is_judged_by_the_age_of_its_frames_where_that_is_known(age, grade, said):
+    picture = Signals(Watcher().measure(), 0, 0)  # of a scene that stands still
+    aged = Health(Mode.DISARMED, gauges={"camera_age_seconds": age})
+    finding, = doctor.pictures(doctor.Watched([(0.0, picture)], [(0.0, aged)]), Watcher().spec)
+    assert finding.grade == grade and said in finding.told
+
+
+def test_a_gauge_near_its_limit_comes_with_what_to_do():
+    health = Health(Mode.DISARMED, gauges={"battery_volts": 6.8, "toy_watchdog": 1.0})
+    sphero = config(driver="sphero", task="navigate", control_hz=2.0)
+    found = list(doctor.gauges(health, make_driver("sphero", {}), sphero))
+    assert graded(found, doctor.LOOK) == {"battery_volts": "6.8, warns at 7, stops at 6.5; charge it"}
+    assert graded(found, doctor.OK) == {"toy_watchdog": "1"}
 
 
 @pytest.mark.parametrize("options, said", [
