@@ -178,6 +178,17 @@ def test_an_action_of_another_shape_is_rejected_and_changes_nothing(armed):
     armed.step(armed.action())
 
 
+def test_neither_reading_nor_commanding_takes_longer_than_a_period(armed):
+    took = []
+    for _ in range(15):
+        action, start = armed.action(), time.perf_counter()
+        armed.driver.command(action)
+        armed.driver.read()
+        took.append(time.perf_counter() - start)
+        armed.step(action)
+    assert np.median(took) < 1 / armed.spec.control_hz
+
+
 def test_a_stop_from_another_thread_takes_effect(armed):
     threading.Thread(target=armed.driver.stop, args=(Stop.DAMP,)).start()
     armed.mode_is(Mode.DISARMED)
@@ -260,7 +271,8 @@ def test_what_is_not_finite_is_not_followed(armed):
     assert odd.clip & Clip.NOT_FINITE and np.allclose(odd.action, held.action)
 
 
-SAFE = [test_readings_fit_the_spec_and_grow, test_what_is_not_finite_is_not_followed,
+SAFE = [test_readings_fit_the_spec_and_grow, test_neither_reading_nor_commanding_takes_longer_than_a_period,
+        test_what_is_not_finite_is_not_followed,
         test_an_action_of_another_shape_is_rejected_and_changes_nothing,
         test_a_stop_from_another_thread_takes_effect, test_an_emergency_stop_is_latched_until_an_operator_clears_it,
         test_hold_stays_armed_for_as_long_as_it_is_said_again, test_a_command_expires]  # where nothing is to move
