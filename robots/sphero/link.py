@@ -26,8 +26,8 @@ DOUBLE = "robots.sphero.protocol_double"
 
 
 class BallState(NamedTuple):
-    """`time`: when the toy was heard last [ns]; `powers`: what its motors get, as it confirmed last; the newest frame
-    of the camera above, whose time is on the same clock."""
+    """`powers`: what the motors get, as the toy confirmed last, and `time`: when that was [ns]; the newest frame of the
+    camera above, whose time is on the same clock."""
 
     time: int
     powers: Powers

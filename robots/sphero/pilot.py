@@ -41,9 +41,9 @@ Powers = tuple[int, int]  # of the left and the right motor, -255 to 255
 
 
 class Pilot:
-    """The toy called `name`, of a `model`, through `ether`; its shell is lit in `colour` (as the tracker's). `heard`:
-    when it answered last [monotonic ns], 0 before; `powers`: what it has confirmed; `trouble`: why it is not reached
-    now; `lost`: it has been given up; `gauges`: what else is known of it."""
+    """The toy called `name`, of a `model`, through `ether`; its shell is lit in `colour` (as the tracker's). `powers`:
+    what it has confirmed; `heard`: when it last did [monotonic ns], 0 before, because what answers but takes no powers
+    is of no use; `trouble`: why it is not reached now; `lost`: it has been given up; `gauges`: what else is known of it."""
 
     def __init__(self, model: str, name: str, ether: Ether, colour: Sequence[float]) -> None:
         self._kind, self._name, self._ether, self._light = self._prompt(model), name, ether, _light(colour)
@@ -151,7 +151,7 @@ class Pilot:
 
     def _send(self, toy: Any, powers: Powers) -> None:
         toy.set_raw_motors(*(part for power in powers for part in (_mode(power), abs(power))))
-        self.powers = powers
+        self.powers, self.heard = powers, time.monotonic_ns()
 
     def _silent(self) -> float:
         return (time.monotonic_ns() - self.heard) * 1e-9
@@ -181,9 +181,7 @@ class Pilot:
 
         class Prompt({"sprk": sprk2.Sprk2, "bolt": bolt.BOLT, "mini": mini.Mini}[model]):
             def _wait_packet(self, key: Any, timeout: float = 0.0, check_error: bool = True) -> Any:
-                answer = super()._wait_packet(key, pilot._patience, check_error)
-                pilot.heard = time.monotonic_ns()
-                return answer
+                return super()._wait_packet(key, pilot._patience, check_error)
 
         return Prompt
 

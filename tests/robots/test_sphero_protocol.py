@@ -125,19 +125,39 @@ def test_a_fifth_of_the_packets_lost_and_a_stall_of_200_ms_only_slow_it_down(dri
     assert driver.health().mode == Mode.ARMED and not driver.health().fault
 
 
-@pytest.mark.parametrize("fault", ["drop", "corrupt"])
-def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, monkeypatch, fault):
+def out_of_order(*_):
+    raise RuntimeError("out of order")
+
+
+@pytest.mark.parametrize("fault", ["drop", "corrupt", "raise"])
+def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, monkeypatch, caplog, fault):
+    """Also where nothing is wrong but that the SDK raises."""
     monkeypatch.setattr("robots.sphero.pilot.SILENCE", 1.0)
     pumped(driver, lambda: powers(driver).any(), action=AHEAD)
     before = driver.health().gauges["toy_reconnects"]
-    driver.link.double.order(fault, seconds=0.8)
-    pumped(driver, lambda: driver.health().link_age > driver.spec.command_ttl, action=AHEAD)
+    with monkeypatch.context() as odd:
+        if fault == "raise":
+            odd.setattr(driver.link._pilot._kind, "set_raw_motors", out_of_order)
+        else:
+            driver.link.double.order(fault, seconds=0.8)
+        pumped(driver, lambda: driver.health().link_age > driver.spec.command_ttl, action=AHEAD)
+    assert ("out of order" in caplog.text) == (fault == "raise")
     assert driver.command(AHEAD).clip & (Clip.STALE | Clip.DISARMED)
     assert driver.spec.signals.contains(driver.read().values) and not driver.read().values["ball_lost"]
     pumped(driver, lambda: driver.health().link_age < 0.5, 20)
     assert driver.health().gauges["toy_reconnects"] > before
     driver.arm()
     pumped(driver, lambda: np.allclose(powers(driver), -70 / 255), action=BACK)
+
+
+def test_a_call_of_the_sdk_that_raises_again_and_again_is_in_the_end_a_lost_link_that_says_so(driver, monkeypatch):
+    with monkeypatch.context() as odd:
+        odd.setattr("robots.sphero.pilot.GIVE_UP", 0.5)
+        odd.setattr(driver.link._pilot._kind, "set_raw_motors", out_of_order)
+        with pytest.raises(LinkLost, match="out of order"):
+            for_a_while(driver, 15.0, AHEAD)
+    driver.disconnect()
+    driver.connect(30)
 
 
 def test_a_hidden_ball_rests_and_a_frozen_camera_is_started_anew(driver):
