@@ -43,7 +43,8 @@ Powers = tuple[int, int]  # of the left and the right motor, -255 to 255
 class Pilot:
     """The toy called `name`, of a `model`, through `ether`; its shell is lit in `colour` (as the tracker's). `powers`:
     what it has confirmed; `heard`: when it last did [monotonic ns], 0 before, because what answers but takes no powers
-    is of no use; `trouble`: why it is not reached now; `lost`: it has been given up; `gauges`: what else is known of it."""
+    is of no use; `trouble`: why it is not reached now; `lost`: it has been given up; `gauges`: what else is known of
+    it."""
 
     def __init__(self, model: str, name: str, ether: Ether, colour: Sequence[float]) -> None:
         self._kind, self._name, self._ether, self._light = self._prompt(model), name, ether, _light(colour)

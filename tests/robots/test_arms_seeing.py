@@ -1,4 +1,4 @@
-"""Arms behind their vendors' protocols, with a camera behind its own: what they see, and what they do while they do not."""
+"""Arms behind their vendors' protocols, with a camera behind its own: what they do while they do not see."""
 
 import time
 

@@ -137,7 +137,7 @@ class Driven:
             time.sleep(period)
 
     def recover(self):
-        """As an operator does: power is there, the fault cleared as soon as the controller lets him, and it is armed."""
+        """As an operator does: power is there, the fault cleared as soon as the controller allows it, and armed."""
         self._double.order("release")
         self._double.order("power")
 
