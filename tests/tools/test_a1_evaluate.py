@@ -11,14 +11,6 @@ from services import config as configs
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import a1_evaluate
-
-    return a1_evaluate
-
-
 class Trotting:
     """Has learned to trot: diagonal legs swing together, 2.5 times a second."""
 

@@ -1,7 +1,6 @@
 """What the tool says of trials that were made up, and of one that a scripted robot recorded."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +13,7 @@ from robots.registry import make
 from robots.unitree_a1.anatomy import STAND_ACTION
 from services import config as configs
 
-TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    sys.path.insert(0, str(TOOLS))
-    try:
-        import a1_trial
-
-        yield a1_trial
-    finally:
-        sys.path.remove(str(TOOLS))
+ROOT = Path(__file__).parents[2]
 
 
 def trial(tool, minutes=1.0, task="walk", begins=(0,), **values):
@@ -155,7 +143,7 @@ def test_a_trial_is_drawn(tool, run, tmp_path, task):
     from plot_a1_trial import draw
 
     found = tool.read(run)
-    draw(dataclasses.replace(found, task=task), TOOLS.parent / "docs/results/a1_baselines.csv", tmp_path / "a.png")
+    draw(dataclasses.replace(found, task=task), ROOT / "docs/results/a1_baselines.csv", tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,23 +1,6 @@
 """What the tool says of experience that was made up."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
-import pytest
-
-TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    sys.path.insert(0, str(TOOLS))
-    try:
-        import arm_trial
-
-        yield arm_trial
-    finally:
-        sys.path.remove(str(TOOLS))
 
 
 def test_a_target_is_reached_by_who_is_near_it_when_its_time_ends(tool):
