@@ -63,7 +63,7 @@ class Moves(Motion):
 
     def command(self, action: np.ndarray, setpoint: np.ndarray, state: ArmState) -> Clip:
         """See Motion. WORKSPACE: the step would leave the bin, or the workspace; TORQUE: the move before was ended by a
-        touch; BUSY: nothing is done."""
+        touch, or the tool presses on something; BUSY: nothing is done."""
         met, self._met, self._led = self._met, Clip.NONE, True
         if not self.busy and self._presses():
             self._follow_pressure()

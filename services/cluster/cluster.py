@@ -162,6 +162,7 @@ class Cluster:
         log_file = self._folder.logs.resolve() / f"{name}.log"
 
         def launch(starts: int) -> ActorProcess:
+            """Start it anew; `starts` counts how often."""
             import ray
 
             from services.cluster.actor import ActorProcess

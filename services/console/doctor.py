@@ -221,7 +221,7 @@ def of_robot(body: Body, driver: Driver, seconds: float, config: Config) -> Iter
         seen = watch(body, seconds)
     yield reading(seen.readings, body, seconds)
     yield inner_loop(seen.reports, body.spec.inner_hz * config.robot.first_speed)
-    yield from limits(driver, body.read())
+    yield from limits(body, body.read())
     yield from pictures(seen, body.spec)
     yield from gauges(body.health(), driver, config)
 
