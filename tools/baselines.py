@@ -17,14 +17,14 @@ from measurement import report
 
 from robots.gym import RobotEnv
 from robots.registry import make
-from robots.unitree_a1.anatomy import STAND_ACTION
+from robots.unitree_a1.anatomy import A1
 
 CONTROL_HZ = 20
 Choose = Callable[[np.random.Generator], np.ndarray]
 BASELINES: dict[str, Choose] = {
     "zero action": lambda random: np.zeros(12, np.float32),
     "random action": lambda random: random.uniform(-1, 1, 12).astype(np.float32),
-    "hold home": lambda random: STAND_ACTION.astype(np.float32),
+    "hold home": lambda random: A1.stand_action.astype(np.float32),
 }
 
 

@@ -2,93 +2,41 @@
 
 The vendor's library compresses its C structures to these layouts. They were read from packets that it sent to, and took
 from, a socket on this machine; a command of its own is kept as a test. Gains and torques are fixed-point numbers of 16
-bits: what does not fit is saturated first, because what overflows changes its sign. A datagram is taken whole or not at
-all; `BadPacket` says what is wrong with it.
+bits: what does not fit is saturated first, because what overflows changes its sign.
 
-GO1 follows what public code for that robot sends and reads. No packet of a Go1 was seen here, and whether it disguises
-the checksum of its states as it does that of commands is not certain.
+GO1_CODEC follows what public code for that robot sends and reads. No packet of a Go1 was seen here, and whether it
+disguises the checksum of its states as it does that of commands is not certain.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
-from robots.driver import RobotError
+from robots.legs.packets import (
+    MOTORS,
+    NO_POSITION,
+    NO_SPEED,
+    SLOTS,
+    BadChecksum,
+    BadHeader,
+    BadLength,
+    NotFinite,
+    Packets,
+    WireCommand,
+    WireState,
+    checksum,
+    finite_command,
+)
 
-MOTORS, SLOTS = 12, 20  # the legs', and what a datagram has room for
 SERVO, OFF, OVERHEATED = 0x0A, 0x00, 0x08  # modes of a motor; the robot goes to the last two by itself
-NO_POSITION, NO_SPEED = 2.146e9, 16000.0  # a wanted angle and speed that mean: none
 TAU_UNIT, KP_UNIT, KD_UNIT = 1 / 256, 1 / 32, 1 / 16  # N m, N m/rad, N m s/rad per count
 LOW_LEVEL = 0xFF
 
-_BYTE_MIRROR = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _DISGUISE = 0xEDCAB9DE
-_FLOAT32 = 3.4e38  # and more overflows it
 _UNITS = np.array([[TAU_UNIT], [KP_UNIT], [KD_UNIT]])
-
-
-class BadPacket(RobotError):
-    """A datagram, or what should become one, is not what the robot's protocol says."""
-
-
-class BadLength(BadPacket):
-    """Too long or too short."""
-
-
-class BadHeader(BadPacket):
-    """Not a low-level datagram of this robot."""
-
-
-class BadChecksum(BadPacket):
-    """Changed on its way."""
-
-
-class NotFinite(BadPacket):
-    """An angle, a speed, a gain or a reading of the IMU is not a finite number."""
-
-
-class WireCommand(NamedTuple):
-    """What a LowCmd tells the legs' motors, [12] each: tau + kp (q - angle) + kd (dq - velocity); SI, radians."""
-
-    q: np.ndarray
-    dq: np.ndarray
-    tau: np.ndarray
-    kp: np.ndarray
-    kd: np.ndarray
-    mode: np.ndarray = np.full(MOTORS, SERVO, np.uint8)
-
-
-class WireState(NamedTuple):
-    """What a LowState tells. The unit of `tick` is not certain: microseconds in the vendor's header, milliseconds in
-    code that uses it. `foot_force` is in counts of the sensor, about newtons, with an offset that drifts."""
-
-    q: np.ndarray  # [12] rad
-    dq: np.ndarray  # [12] rad/s
-    tau: np.ndarray  # [12] N m, estimated
-    quaternion: np.ndarray  # [4] wxyz
-    gyro: np.ndarray  # [3] rad/s
-    acceleration: np.ndarray  # [3] m/s²
-    foot_force: np.ndarray  # [4]
-    temperature: np.ndarray  # [12] °C
-    mode: np.ndarray  # [12]
-    tick: int
-    remote: bytes  # 40, see remote.py
-
-
-def checksum(datagram: bytes) -> int:
-    """CRC-32/MPEG-2 over the whole 32-bit words before the last four bytes, each word's highest bit first.
-
-    zlib's CRC is the same polynomial with the bits of every byte, and of the result, the other way round.
-    """
-    words = np.frombuffer(datagram, "<u4", (len(datagram) - 4) // 4)
-    mirrored = zlib.crc32(words.byteswap().tobytes().translate(_BYTE_MIRROR)) ^ 0xFFFFFFFF
-    return int.from_bytes(mirrored.to_bytes(4, "little").translate(_BYTE_MIRROR), "big")
-
 
 _MOTOR_COMMAND = [("mode", "u1"), ("q", "<f4"), ("dq", "<f4"), ("tau", "<i2"), ("kp", "<i2"), ("kd", "<i2"),
                   ("reserve", "<u4", 3)]
@@ -99,7 +47,7 @@ _END = [("remote", "u1", 40), ("reserve", "<u4"), ("crc", "<u4")]
 
 
 @dataclass(frozen=True)
-class Codec:
+class Codec(Packets):
     """One robot's datagrams. `header`: its fields; `begins`: the bytes that every low-level datagram begins with;
     `after_motors`: what a command, and what a state, has between its motors and the remote; `disguised`: the checksum
     is not sent as it is; `bandwidth`: a field of the header, as the vendor fills it."""
@@ -123,14 +71,12 @@ class Codec:
 
     def encode_command(self, command: WireCommand) -> bytes:
         """A LowCmd; gains and torques beyond what fits are saturated. Raises NotFinite."""
-        numbers = np.array(command[:5], float)
-        if not (np.abs(numbers) < _FLOAT32).all():
-            raise NotFinite("a command has a number that is not finite")
+        numbers = finite_command(command)
         record = self._idle.copy()
         motors = record["motors"][:MOTORS]
         motors["q"], motors["dq"] = numbers[:2]
         motors["tau"], motors["kp"], motors["kd"] = _counts(numbers[2:] / _UNITS)
-        motors["mode"] = command.mode
+        motors["mode"] = np.where(command.on, SERVO, OFF)
         return self.seal(record)
 
     def decode_command(self, datagram: bytes) -> WireCommand:
@@ -140,7 +86,7 @@ class Codec:
         if not np.isfinite(numbers).all():
             raise NotFinite("a command has a number that is not finite")
         numbers[2:] *= _UNITS
-        return WireCommand(*numbers, motors["mode"].copy())
+        return WireCommand(*numbers, motors["mode"] == SERVO)
 
     def encode_state(self, state: WireState) -> bytes:
         """A LowState, as the robot makes it. Values beyond what fits are saturated."""
@@ -148,7 +94,8 @@ class Codec:
         motors = record["motors"][:MOTORS]
         motors["q"] = motors["q_raw"] = state.q
         motors["dq"] = motors["dq_raw"] = state.dq
-        motors["tau"], motors["mode"] = _counts(np.asarray(state.tau) / TAU_UNIT), state.mode
+        motors["tau"] = _counts(np.asarray(state.tau) / TAU_UNIT)
+        motors["mode"] = np.where(state.given_up, OVERHEATED, SERVO)
         motors["temperature"] = np.clip(state.temperature, -128, 127)
         record["imu"][:10] = np.concatenate([state.quaternion, state.gyro, state.acceleration])
         record["foot_force"], record["tick"] = _counts(np.asarray(state.foot_force)), state.tick % 2**32
@@ -164,7 +111,7 @@ class Codec:
             raise NotFinite("a state has a number that is not finite")
         q, dq, tau, temperature = numbers
         return WireState(q, dq, tau * TAU_UNIT, imu[:4], imu[4:7], imu[7:], record["foot_force"].astype(float),
-                         temperature, motors["mode"].copy(), int(record["tick"]), record["remote"].tobytes())
+                         temperature, int(record["tick"]), record["remote"].tobytes(), motors["mode"] == OVERHEATED)
 
     def blank_command(self) -> np.ndarray:
         """A LowCmd's record [], to fill and `seal`: every motor on, with nothing wanted of it."""
@@ -210,9 +157,9 @@ _GO1_HEADER = (("head", "u1", 2), ("level", "u1"), ("frame", "u1"), ("serial", "
                ("bandwidth", "<u2"))
 _FEET = (("foot_force", "<i2", 4), ("foot_force_estimate", "<i2", 4), ("tick", "<u4"))
 
-A1 = Codec("A1", _A1_HEADER, bytes([LOW_LEVEL]), ((("led", "u1", (4, 3)),), _FEET), bandwidth=0xC3)
-GO1 = Codec("Go1", _GO1_HEADER, bytes([0xFE, 0xEF, LOW_LEVEL]),
-            ((("battery", "u1", 4),), (("battery", "u1", 24), *_FEET)), bandwidth=0xC03A, disguised=True)
+A1_CODEC = Codec("A1", _A1_HEADER, bytes([LOW_LEVEL]), ((("led", "u1", (4, 3)),), _FEET), bandwidth=0xC3)
+GO1_CODEC = Codec("Go1", _GO1_HEADER, bytes([0xFE, 0xEF, LOW_LEVEL]),
+                  ((("battery", "u1", 4),), (("battery", "u1", 24), *_FEET)), bandwidth=0xC03A, disguised=True)
 
 
 def _counts(values: np.ndarray) -> np.ndarray:

@@ -4,15 +4,16 @@ import mujoco
 import numpy as np
 import pytest
 
-from robots.unitree_a1 import anatomy
-from robots.unitree_a1.double import A1Double
-from robots.unitree_a1.link import LowCommand
+from robots.legs.anatomy import LEGS
+from robots.legs.double import LegsDouble
+from robots.legs.link import LowCommand
+from robots.unitree_a1.anatomy import A1
 
 LIMP = LowCommand(np.zeros(12), np.zeros(12), np.zeros(12))
 
 
 def hold(angles):
-    return LowCommand(np.asarray(angles, float), anatomy.KP, anatomy.KD)
+    return LowCommand(np.asarray(angles, float), A1.kp, A1.kd)
 
 
 def settle(double, command, seconds):
@@ -29,21 +30,21 @@ def energy(double):
 
 @pytest.fixture(scope="module")
 def double():
-    return A1Double("stand")
+    return LegsDouble(A1, "stand")
 
 
 def test_masses_ranges_and_gravity_are_those_of_the_robot(double):
     assert double.model.body_mass.sum() == pytest.approx(12.45, abs=0.01)
-    assert np.allclose(double.model.jnt_range[1:], np.stack([anatomy.LOWER, anatomy.UPPER], 1))
+    assert np.allclose(double.model.jnt_range[1:], np.stack([A1.lower, A1.upper], 1))
     assert double.model.dof_damping.max() <= 0.1
     assert double.model.opt.timestep == 0.001
 
 
 def test_it_stands_on_its_own_position_loop_for_a_minute(double):
     double.open()
-    state = settle(double, hold(anatomy.STAND), 60)
+    state = settle(double, hold(A1.stand), 60)
     assert 0.25 < double.data.qpos[2] < 0.30  # legs of 2 x 0.2 m, knees bent
-    assert np.abs(state.q - anatomy.STAND).max() < 0.1  # it sags into the springs of Kp 80, not more
+    assert np.abs(state.q - A1.stand).max() < 0.1  # it sags into the springs of Kp 80, not more
     assert state.foot_force.sum() == pytest.approx(12.45 * 9.81, rel=0.1)
     assert np.abs(state.dq).max() < 0.01 and np.hypot(*double.data.qpos[:2]) < 0.05
 
@@ -76,16 +77,16 @@ def test_torque_and_speed_limits_hold_under_an_impossible_command(double):
         if tick % 100 == 0:
             wanted = rng.uniform(-10, 10, 12)
         state = double.exchange(hold(wanted))
-        assert np.abs(state.tau).max() <= anatomy.TORQUE
-        beyond = np.abs(before) > anatomy.SPEED
+        assert (np.abs(state.tau) <= A1.torque).all()
+        beyond = np.abs(before) > A1.speed
         assert (state.tau * before <= 0)[beyond].all()  # faster than the motor turns, it only brakes
         fastest, before = max(fastest, np.abs(state.dq).max()), state.dq
-    assert fastest > anatomy.SPEED  # else nothing was tested
+    assert fastest > A1.speed  # else nothing was tested
 
 
 @pytest.mark.parametrize("pose, height", [("stand", 0.28), ("belly", 0.10), ("back", 0.06), ("side", 0.13)])
 def test_a_pose_is_put_down_on_the_floor_and_stays(pose, height):
-    double = A1Double(pose)
+    double = LegsDouble(A1, pose)
     start = double.open()
     state = settle(double, hold(start.q), 3)
     assert double.data.qpos[2] == pytest.approx(height, abs=0.03)
@@ -96,7 +97,7 @@ def test_a_pose_is_put_down_on_the_floor_and_stays(pose, height):
 
 
 def test_random_poses_depend_on_the_seed_alone_and_never_start_in_the_floor():
-    double = A1Double("random", seed=1)
+    double = LegsDouble(A1, "random", seed=1)
     poses = [double.open().q for _ in range(10)]
     double.reseed(1)
     assert all(np.array_equal(double.open().q, pose) for pose in poses)
@@ -107,21 +108,21 @@ def test_random_poses_depend_on_the_seed_alone_and_never_start_in_the_floor():
 
 def test_a_push_moves_it_and_ends(double):
     double.open()
-    settle(double, hold(anatomy.STAND), 1)
+    settle(double, hold(A1.stand), 1)
     double.push(np.array([0, 60.0, 0]), 0.2)
-    settle(double, hold(anatomy.STAND), 0.2)
+    settle(double, hold(A1.stand), 0.2)
     assert double.true_velocity()[1] > 0.1
-    settle(double, hold(anatomy.STAND), 2)
+    settle(double, hold(A1.stand), 2)
     assert not double.data.xfrc_applied.any() and np.abs(double.true_velocity()).max() < 0.05
 
 
 def disturbed(seed):
     """Five seconds with a robot that is turned every 2 s and pushed every 0.8 s: what was done when, and the pushes."""
-    double = A1Double("stand", seed=seed, turn_every=2.0, push_every=0.8, force=40.0)
+    double = LegsDouble(A1, "stand", seed=seed, turn_every=2.0, push_every=0.8, force=40.0)
     double.open()
     counts, forces, upright = [], [], []
     for _ in range(5000):
-        double.exchange(hold(anatomy.STAND))
+        double.exchange(hold(A1.stand))
         counts.append(double.extras()["disturbances"])
         forces.append(double.data.xfrc_applied[1, :3].copy())
         upright.append(double.data.xmat[1][8])
@@ -139,50 +140,50 @@ def test_every_so_often_somebody_lays_it_on_its_back_and_pushes_it():
 
 
 def test_one_that_fell_is_put_back_on_its_feet_once_it_has_lain_for_a_while():
-    double = A1Double("stand", lift_after=0.2)
+    double = LegsDouble(A1, "stand", lift_after=0.2)
     double.open()
-    settle(double, hold(anatomy.STAND), 1)
+    settle(double, hold(A1.stand), 1)
     assert not double.extras()["disturbances"].any()
     double.set_pose("side")
-    settle(double, hold(anatomy.FOLDED), 0.199)
+    settle(double, hold(A1.folded), 0.199)
     assert double.data.xmat[1][8] < 0.5 and not double.extras()["disturbances"].any()
-    settle(double, hold(anatomy.STAND), 0.5)
+    settle(double, hold(A1.stand), 0.5)
     assert double.data.xmat[1][8] > 0.99 and double.extras()["disturbances"].tolist() == [0, 0, 1]
 
 
 def test_disturbances_are_the_same_for_the_same_seed_and_there_are_none_unless_asked_for():
     assert np.array_equal(disturbed(0)[1], disturbed(0)[1])
     assert not np.array_equal(disturbed(0)[1], disturbed(1)[1])
-    quiet = A1Double("stand")
+    quiet = LegsDouble(A1, "stand")
     quiet.open()
-    settle(quiet, hold(anatomy.STAND), 1)
+    settle(quiet, hold(A1.stand), 1)
     assert not quiet.extras()["disturbances"].any()
 
 
 def test_noise_is_as_large_as_asked_and_latency_as_long():
-    still = A1Double("belly", noise=1.0, seed=3)
+    still = LegsDouble(A1, "belly", noise=1.0, seed=3)
     still.open()
-    readings = np.array([still.exchange(hold(anatomy.FOLDED)).gyro for _ in range(3000)][1000:])
+    readings = np.array([still.exchange(hold(A1.folded)).gyro for _ in range(3000)][1000:])
     assert readings.std(0) == pytest.approx(0.02, rel=0.1)
-    prompt, late = A1Double("stand"), A1Double("stand", latency=0.02)
+    prompt, late = LegsDouble(A1, "stand"), LegsDouble(A1, "stand", latency=0.02)
     prompt.open(), late.open()
     seen = [(prompt.exchange(LIMP).q, late.exchange(LIMP).q) for _ in range(100)]
     assert np.array_equal(seen[79][0], seen[99][1])
 
 
 def test_payload_makes_it_sag_and_a_slippery_floor_lets_it_slide():
-    light, heavy = A1Double("stand"), A1Double("stand", payload=5)
+    light, heavy = LegsDouble(A1, "stand"), LegsDouble(A1, "stand", payload=5)
     for double in (light, heavy):
         double.open()
-        settle(double, hold(anatomy.STAND), 2)
+        settle(double, hold(A1.stand), 2)
     assert heavy.data.qpos[2] < light.data.qpos[2] - 0.003
     slid = []
     for friction in (0.8, 0.05):
-        double = A1Double("stand", friction=friction)
+        double = LegsDouble(A1, "stand", friction=friction)
         double.open()
-        settle(double, hold(anatomy.STAND), 1)
+        settle(double, hold(A1.stand), 1)
         double.push(np.array([30.0, 0, 0]), 0.3)
-        settle(double, hold(anatomy.STAND), 1)
+        settle(double, hold(A1.stand), 1)
         slid.append(double.data.qpos[0])
     assert slid[1] > slid[0] + 0.05
 
@@ -192,11 +193,11 @@ def test_the_kinematics_are_those_of_the_model(double):
     rng = np.random.default_rng(0)
     for _ in range(20):
         double.data.qpos[:7] = [0, 0, 1, 1, 0, 0, 0]
-        double.data.qpos[7:] = rng.uniform(anatomy.LOWER, anatomy.UPPER)
+        double.data.qpos[7:] = rng.uniform(A1.lower, A1.upper)
         double.data.qvel[:6], double.data.qvel[6:] = 0, rng.normal(0, 3, 12)
         mujoco.mj_forward(double.model, double.data)
-        positions, velocities = anatomy.feet(double.data.qpos[7:], double.data.qvel[6:])
-        for leg, name in enumerate(anatomy.LEGS):
+        positions, velocities = A1.feet(double.data.qpos[7:], double.data.qvel[6:])
+        for leg, name in enumerate(LEGS):
             site = double.model.site(f"{name}_foot").id
             out = np.zeros(6)
             mujoco.mj_objectVelocity(double.model, double.data, mujoco.mjtObj.mjOBJ_SITE, site, out, 0)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from robots.driver import Clip, FaultLatched, Mode, NotConnected, StaleState, Stop
-from robots.unitree_a1 import anatomy
+from robots.legs.filter import LowPass
+from robots.unitree_a1.anatomy import A1, NOMINAL
 from robots.unitree_a1.driver import A1Driver, A1Options
-from robots.unitree_a1.filter import LowPass
 
-STAND = anatomy.STAND_ACTION.astype(np.float32)
+STAND = A1.stand_action.astype(np.float32)
 
 
 @pytest.fixture
@@ -43,10 +43,10 @@ def test_it_stands_under_the_standing_action(standing):
 
 
 def test_actions_reach_exactly_the_range_used_and_back():
-    assert np.allclose(anatomy.to_angles(np.full(12, -1)), anatomy.USED_LOW)
-    assert np.allclose(anatomy.to_angles(np.full(12, 1)), anatomy.USED_HIGH)
+    assert np.allclose(A1.to_angles(np.full(12, -1)), A1.reaches["range"][0])
+    assert np.allclose(A1.to_angles(np.full(12, 1)), A1.reaches["range"][1])
     action = np.random.default_rng(0).uniform(-1, 1, 12)
-    assert np.allclose(anatomy.to_action(anatomy.to_angles(action)), action)
+    assert np.allclose(A1.to_action(A1.to_angles(action)), action)
 
 
 def test_arming_moves_nothing(standing):
@@ -62,7 +62,7 @@ def test_the_setpoint_is_a_line_through_filtered_actions(standing):
     reference = LowPass(1.5, 20)
     reference.start(standing.read().values["setpoint"])
     target = STAND + np.tile([0.1, 0.02, -0.05], 4).astype(np.float32)
-    wanted = [reference(anatomy.to_angles(target)) for _ in range(5)]
+    wanted = [reference(A1.to_angles(target)) for _ in range(5)]
     start = standing.read().values["setpoint"]
     for end in wanted:
         standing.command(target)
@@ -81,7 +81,7 @@ def test_the_setpoint_stays_within_a_fifth_of_a_radian_of_the_measured_angle(sta
         for _ in range(50):
             measured = standing.read().values["joint_angles"]
             standing.tick()
-            assert np.abs(standing.read().values["setpoint"] - measured).max() <= anatomy.WINDOW + 1e-5
+            assert np.abs(standing.read().values["setpoint"] - measured).max() <= A1.window + 1e-5
     assert met & Clip.TORQUE
 
 
@@ -123,7 +123,7 @@ def test_after_a_silence_nothing_is_left_of_the_motion_before_it(standing):
     last(periods(standing, 20, STAND))
     last(periods(standing, 2, STAND - np.tile([0, 0, 1], 4)))
     frozen = last(periods(standing, 12))["setpoint"]  # longer than commands live
-    for values in periods(standing, 5, anatomy.to_action(frozen)):
+    for values in periods(standing, 5, A1.to_action(frozen)):
         assert np.abs(values["setpoint"] - frozen).max() < 1e-3  # the old target's inertia would move it 0.14 rad
 
 
@@ -132,7 +132,7 @@ def test_a_command_that_is_not_finite_after_a_hold_goes_on_holding(standing):
     standing.stop(Stop.HOLD)
     standing.tick()
     frozen = standing.read().values["setpoint"]
-    assert np.allclose(standing.command(np.full(12, np.nan)).action, anatomy.to_action(frozen), atol=1e-3)
+    assert np.allclose(standing.command(np.full(12, np.nan)).action, A1.to_action(frozen), atol=1e-3)
     for values in periods(standing, 5, np.full(12, np.nan)):
         assert np.abs(values["setpoint"] - frozen).max() < 1e-3
 
@@ -334,7 +334,7 @@ def test_the_signals_say_where_the_filter_takes_the_setpoint(standing):
     last(periods(standing, 3, STAND + np.tile([0.1, 0.02, -0.05], 4)))
     values = standing.read().values
     first = values["setpoint"] + values["filter_ahead"][:12]
-    after = last(periods(standing, 1, anatomy.to_action(values["setpoint"])))
+    after = last(periods(standing, 1, A1.to_action(values["setpoint"])))
     assert np.abs(values["filter_ahead"]).max() > 0.01
     assert np.allclose(after["setpoint"], first, atol=2e-3)
 
@@ -351,7 +351,7 @@ def test_being_turned_in_the_middle_of_a_motion_is_no_fault_and_is_counted():
     health = driver.health()
     assert health.mode == Mode.ARMED and not health.fault
     for values in trace:
-        assert np.abs(values["setpoint"] - values["joint_angles"]).max() < 2 * anatomy.WINDOW
+        assert np.abs(values["setpoint"] - values["joint_angles"]).max() < 2 * A1.window
 
 
 def test_a_run_that_began_on_the_double_can_go_on_on_the_robot():
@@ -365,8 +365,8 @@ def test_nominal_actions_reach_a_little_around_standing():
     driver = A1Driver(A1Options(pose="stand", actions="nominal", filter_hz=0.0))
     driver.connect()
     driver.arm()
-    assert np.abs(driver.read().values["setpoint"] - anatomy.STAND).max() < 1e-6
+    assert np.abs(driver.read().values["setpoint"] - A1.stand).max() < 1e-6
     values = last(periods(driver, 20, np.zeros(12)))
-    assert np.allclose(values["setpoint"], anatomy.NOMINAL, atol=1e-6)
+    assert np.allclose(values["setpoint"], NOMINAL, atol=1e-6)
     values = last(periods(driver, 20, np.tile([0.0, 0.5, -0.5], 4)))
-    assert np.allclose(values["setpoint"], anatomy.NOMINAL + np.tile([0, 0.2, -0.2], 4), atol=1e-6)
+    assert np.allclose(values["setpoint"], NOMINAL + np.tile([0, 0.2, -0.2], 4), atol=1e-6)

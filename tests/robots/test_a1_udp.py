@@ -19,16 +19,18 @@ import pytest
 from robots.body import Body
 from robots.driver import Clip, CommandRejected, FaultLatched, LinkLost, Mode, StaleState, Stop
 from robots.monitors import Monitors
-from robots.unitree_a1 import anatomy, remote, udp
+from robots.legs import network, remote
+from robots.legs.link import LowCommand
+from robots.legs.packets import BadPacket, WireCommand, WireState
+from robots.legs.remote import Button, Remote
+from robots.unitree_a1.anatomy import A1
 from robots.unitree_a1.driver import A1Driver, A1Options
-from robots.unitree_a1.link import LowCommand
-from robots.unitree_a1.remote import Button, Remote
 from robots.unitree_a1.udp import UdpLink
 from robots.unitree_a1.udp_double import UdpDouble
-from robots.unitree_a1.wire import A1, BadPacket, WireCommand, WireState
+from robots.unitree_a1.wire import A1_CODEC
 
-STAND = anatomy.STAND_ACTION.astype(np.float32)
-ANGLES = anatomy.FOLDED
+STAND = A1.stand_action.astype(np.float32)
+ANGLES = A1.folded
 
 
 def run(driver, seconds, action=None, until=lambda: False):
@@ -64,7 +66,7 @@ class Clock:
 def robot(monkeypatch):
     """Connected; `play` gives an order to the double, `hold` is the action that moves nothing. R1 is held."""
     double = UdpDouble({"pose": "belly"})
-    monkeypatch.setattr(udp, "time", Clock(double.tick))
+    monkeypatch.setattr(network, "time", Clock(double.tick))
     driver = A1Driver(A1Options(pose="belly", link="hardware", address=f"127.0.0.1:{double.port}", deadman="remote"))
     driver.link = UdpLink(*driver.options.endpoint, deadman=True)  # from any port, so that tests may run side by side
     driver.play = lambda fault, **fields: double.order({"fault": fault, **fields})
@@ -106,7 +108,7 @@ def test_it_stands_up_from_its_belly_as_without_the_network(robot):
         driver.arm()
         traces.append(trace(driver, [robot.hold] * 14 + [STAND] * 50))
         values = driver.read().values
-        assert values["up"][2] > 0.98 and np.abs(values["joint_angles"] - anatomy.STAND).max() < 0.2
+        assert values["up"][2] > 0.98 and np.abs(values["joint_angles"] - A1.stand).max() < 0.2
         assert driver.health().mode == Mode.ARMED
     off = np.abs(traces[0] - traces[1])
     assert off.mean() < 0.005 and off.max() < 0.06  # rad; 0.0025 and 0.04, in the middle of getting up
@@ -247,7 +249,7 @@ class Socket(threading.Thread):
         super().__init__(daemon=True)
         zero = np.zeros(12)
         self.state = WireState(ANGLES, zero, zero, np.array([1.0, 0, 0, 0]), np.zeros(3), np.zeros(3), np.zeros(4),
-                               zero, zero.astype(np.uint8), 0, bytes(40))
+                               zero, 0, bytes(40))
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind(("127.0.0.1", 0))
         self.socket.settimeout(0.05)
@@ -256,13 +258,13 @@ class Socket(threading.Thread):
         self.start()
 
     def sound(self):
-        return [A1.encode_state(self.state)]
+        return [A1_CODEC.encode_state(self.state)]
 
     def run(self):
         while not self.ended:
             try:
                 packet, self.client = self.socket.recvfrom(2048)
-                self.commands.append(A1.decode_command(packet))
+                self.commands.append(A1_CODEC.decode_command(packet))
             except (TimeoutError, BadPacket):
                 continue
             for packet in self.answer():
@@ -303,7 +305,7 @@ def link(bare):
     link.close()
 
 
-SERVO = LowCommand(ANGLES, anatomy.KP, anatomy.KD)
+SERVO = LowCommand(ANGLES, A1.kp, A1.kd)
 
 
 def exchange(link, seconds, command=SERVO, until=lambda state: False):
@@ -341,13 +343,13 @@ def test_a_loop_that_hangs_is_damped_and_starts_softly_when_it_is_back(bare, lin
 
 OWNER = """
     import sys
-    from robots.unitree_a1 import anatomy
-    from robots.unitree_a1.link import LowCommand
+    from robots.unitree_a1.anatomy import A1
+    from robots.legs.link import LowCommand
     from robots.unitree_a1.udp import UdpLink
     link = UdpLink("127.0.0.1", int(sys.argv[1]))
     state = link.open(20)
     while True:
-        link.exchange(LowCommand(state.q, anatomy.KP, anatomy.KD))
+        link.exchange(LowCommand(state.q, A1.kp, A1.kd))
 """
 
 
@@ -368,13 +370,13 @@ def test_without_its_guard_the_robot_must_not_go_on(link):
 
 
 def test_a_setpoint_that_jumps_from_damping_is_not_sent(bare, link):
-    far = LowCommand(ANGLES + 0.5, anatomy.KP, anatomy.KD)
+    far = LowCommand(ANGLES + 0.5, A1.kp, A1.kd)
     assert "from the measured angle" in link.exchange(far).fault
     assert not bare.hears(drives, 0.1)
 
 
 def test_of_several_states_that_wait_the_newest_counts(bare, link):
-    bare.answer = lambda: [A1.encode_state(bare.state._replace(foot_force=np.full(4, n))) for n in (1.0, 2.0, 3.0)]
+    bare.answer = lambda: [A1_CODEC.encode_state(bare.state._replace(foot_force=np.full(4, n))) for n in (1.0, 2.0, 3.0)]
     exchange(link, 2, until=lambda state: state.foot_force[0] > 0)
     time.sleep(0.1)
     assert link.exchange(SERVO).foot_force[0] == 3 == link.gauges()["foot_force_fr"]
@@ -384,7 +386,7 @@ def test_what_waited_while_the_loop_hung_is_too_old_to_act_on(bare, link):
     bare.answer = lambda: []
     exchange(link, 0.05)
     time.sleep(0.1)
-    bare.socket.sendto(A1.encode_state(bare.state._replace(foot_force=np.ones(4))), bare.client)
+    bare.socket.sendto(A1_CODEC.encode_state(bare.state._replace(foot_force=np.ones(4))), bare.client)
     time.sleep(0.2)
     assert not link.exchange(SERVO).foot_force.any()
 
@@ -402,7 +404,7 @@ def test_strangers_are_not_heard(bare, link):
     exchange(link, 0.05)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         stranger.bind(("127.0.0.2", 0))
-        stranger.sendto(A1.encode_state(bare.state._replace(foot_force=np.ones(4))), ("127.0.0.1", port))
+        stranger.sendto(A1_CODEC.encode_state(bare.state._replace(foot_force=np.ones(4))), ("127.0.0.1", port))
     exchange(link, 0.1)
     assert not link.exchange(SERVO).foot_force.any()
 
@@ -423,26 +425,26 @@ def test_one_program_at_a_time_talks_to_a_robot(bare):
 
 def test_the_double_goes_on_with_the_last_command_until_it_is_told_that_they_are_lost():
     double = UdpDouble({"pose": "belly"})
-    legs = WireCommand(ANGLES + 0.1, *np.zeros((2, 12)), anatomy.KP, anatomy.KD)
+    legs = WireCommand(ANGLES + 0.1, *np.zeros((2, 12)), A1.kp, A1.kd)
 
     def torques(ticks):
         state = None
         for _ in range(ticks):
             double.tick()
         with_packets = [client.recv(2048) for _ in range(ticks // 2)]
-        state = A1.decode_state(with_packets[-1])
+        state = A1_CODEC.decode_state(with_packets[-1])
         return np.abs(state.tau).max()
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(5)
-        client.sendto(A1.encode_command(legs), ("127.0.0.1", double.port))
+        client.sendto(A1_CODEC.encode_command(legs), ("127.0.0.1", double.port))
         assert torques(10) > 1 and torques(50) > 1
         double.order({"fault": "cmd_lost"})
         assert torques(10) == 0
         double.order({"fault": "remote", "buttons": ["A"]})
         torques(2)
         double.tick(), double.tick()
-        assert remote.decode(A1.decode_state(client.recv(2048)).remote) == Remote(Button.A)
+        assert remote.decode(A1_CODEC.decode_state(client.recv(2048)).remote) == Remote(Button.A)
     with pytest.raises(ValueError, match="unknown"):
         double.order({"fault": "rain"})
 

@@ -24,12 +24,12 @@ from robots.body_process import BodyProcess
 from robots.double import Camera
 from robots.driver import Clip, FaultLatched, LinkLost, Mode, RobotSpec, Stop
 from robots.estop import stop_bodies
-from robots.unitree_a1 import anatomy
-from robots.unitree_a1.double import A1Double
+from robots.legs.double import LegsDouble
+from robots.legs.link import LowCommand
+from robots.unitree_a1.anatomy import A1
 from robots.unitree_a1.driver import A1Driver, A1Options
-from robots.unitree_a1.link import LowCommand
 
-STAND = anatomy.STAND_ACTION.astype(np.float32)
+STAND = A1.stand_action.astype(np.float32)
 CARTPOLE = {"id": "CartPole-v1"}
 numbers = itertools.count()
 
@@ -216,14 +216,14 @@ def test_the_clip_mask_begins_anew_when_armed(slow_body):
 CONTROL = """
     import sys, time
     from robots.body import Body
-    from robots.unitree_a1.anatomy import STAND_ACTION
+    from robots.unitree_a1.anatomy import A1
     body = Body(sys.argv[1], "unitree_a1", {"pose": "stand"})
     body.connect()
     body.arm()
-    body.command(STAND_ACTION)
+    body.command(A1.stand_action)
     print(body.pid, flush=True)
     while True:
-        body.command(STAND_ACTION)
+        body.command(A1.stand_action)
         time.sleep(0.05)
 """
 
@@ -486,13 +486,13 @@ def test_a_slow_picture_does_not_stall_the_physics(monkeypatch):
         return {"image": np.ones((64, 64, 3), np.uint8), "depth": np.ones((64, 64, 1), np.uint8)}
 
     monkeypatch.setattr(Camera, "_render", slow)
-    double = A1Double("stand", camera_hz=20.0)
+    double = LegsDouble(A1, "stand", camera_hz=20.0)
     double.keep_pace()
     double.open()
     double.extras()
     assert rendering.wait(5)
     for _ in range(5):
-        double.exchange(LowCommand(anatomy.STAND, anatomy.KP, anatomy.KD))
+        double.exchange(LowCommand(A1.stand, A1.kp, A1.kd))
         assert not double.extras()["image"].any()  # none is finished yet, and nobody waits for it
     finish.set()
     wait_until(lambda: double.extras()["image"].all())

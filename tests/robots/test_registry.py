@@ -17,7 +17,7 @@ def test_a_driver_is_found_by_its_name_and_by_its_class():
     (("unitree_a1", "walk", {"pos": "back"}), r"pos.*did you mean pose\?"),
     (("no.such.module:Robot", "walk", {}), "no.such.module"),
     (("robots.unitree_a1.driver:Nothing", "walk", {}), "Nothing"),
-    (("robots.unitree_a1.tasks:Walk", "walk", {}), "is not a robots.driver.Driver"),
+    (("robots.legs.tasks:Walk", "walk", {}), "is not a robots.driver.Driver"),
     (("zzzzzz", "walk", {}), "gym, .*unitree_a1"),
 ])
 def test_an_unknown_name_is_answered_with_the_nearest(arguments, told):

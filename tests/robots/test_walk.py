@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from robots.registry import make
-from robots.unitree_a1 import anatomy
-from robots.unitree_a1.tasks import Run, Walk
+from robots.legs.tasks import Run
+from robots.unitree_a1.anatomy import A1, NOMINAL
+from robots.unitree_a1.driver import A1Walk as Walk
 
 UP, DOWN = np.array([0, 0, 1.0]), np.array([0, 0, -1.0])
 
@@ -15,33 +16,33 @@ def reward(angles, up=UP, velocity=(0, 0, 0)):
 
 
 @pytest.mark.parametrize("earned, angles, up, velocity", [
-    (5.0, anatomy.STAND, DOWN, (0.3, 0, 0)),
-    (7.9, anatomy.FOLDED, UP, (0.3, 0, 0)),
-    (9.0, anatomy.STAND, UP, (0, 0, 0)),
-    (9.0, anatomy.STAND, UP, (-0.3, 0, 0)),
-    (14.0, anatomy.STAND, UP, (0.3, 0, 0)),
-    (14.0, anatomy.STAND, UP, (0.6, 0, 0)),
-    (11.5, anatomy.STAND, UP, (0.15, 0, 0)),
-    (9 + 5 / np.sqrt(2), anatomy.STAND, UP, (0.3, 0.3, 0)),
-    (9.0, anatomy.STAND, UP, (0, 0.3, 0)),
+    (5.0, A1.stand, DOWN, (0.3, 0, 0)),
+    (7.9, A1.folded, UP, (0.3, 0, 0)),
+    (9.0, A1.stand, UP, (0, 0, 0)),
+    (9.0, A1.stand, UP, (-0.3, 0, 0)),
+    (14.0, A1.stand, UP, (0.3, 0, 0)),
+    (14.0, A1.stand, UP, (0.6, 0, 0)),
+    (11.5, A1.stand, UP, (0.15, 0, 0)),
+    (9 + 5 / np.sqrt(2), A1.stand, UP, (0.3, 0.3, 0)),
+    (9.0, A1.stand, UP, (0, 0.3, 0)),
 ])
 def test_each_stage_earns_what_it_should(earned, angles, up, velocity):
     assert reward(angles, up, velocity) == pytest.approx(earned, abs=0.02)
 
 
 def test_later_stages_count_only_after_the_ones_before():
-    splayed = anatomy.STAND + np.tile([0.8, 0, 0], 4)  # hips off: standing thighs and calves earn nothing
+    splayed = A1.stand + np.tile([0.8, 0, 0], 4)  # hips off: standing thighs and calves earn nothing
     assert reward(splayed) == pytest.approx(6 + 1 - 0.8 / 0.787, abs=0.05)
 
 
 def test_forwards_is_along_the_horizontal_heading():
     pitched = np.array([-np.sin(0.3), 0, np.cos(0.3)])
     level = np.array([np.cos(0.3), 0, np.sin(0.3)]) * 0.3  # moving horizontally, seen from the pitched body
-    assert reward(anatomy.STAND, pitched, level) == pytest.approx(14 - 0.022 - 5 * (1 - np.cos(0.3)) * 2, abs=0.25)
+    assert reward(A1.stand, pitched, level) == pytest.approx(14 - 0.022 - 5 * (1 - np.cos(0.3)) * 2, abs=0.25)
 
 
 def test_it_never_ends_an_episode():
-    outcome = Walk().score({"joint_angles": anatomy.FOLDED, "up": DOWN, "base_velocity": np.zeros(3)})
+    outcome = Walk().score({"joint_angles": A1.folded, "up": DOWN, "base_velocity": np.zeros(3)})
     assert not outcome.is_last and not outcome.is_terminal
 
 
@@ -52,7 +53,7 @@ def test_the_double_earns_it_too(pose, expected):
     driver.arm()
     rewards = []
     for _ in range(20):
-        driver.command(anatomy.to_action(driver.read().values["setpoint"]))
+        driver.command(A1.to_action(driver.read().values["setpoint"]))
         for _ in range(50):
             driver.tick()
         rewards.append(task.score(driver.read().values).reward)
@@ -78,7 +79,7 @@ def test_walking_is_learnable_a_few_poses_roll_it_from_its_back_onto_its_feet(wo
     driver.connect()
     driver.arm()
     rewards, upright = [], []
-    for pose in np.repeat([*ROLL.reshape(2, 12), *[anatomy.STAND_ACTION] * 3], 12, axis=0):
+    for pose in np.repeat([*ROLL.reshape(2, 12), *[A1.stand_action] * 3], 12, axis=0):
         values = held(driver, pose)
         rewards.append(task.score(values).reward)
         upright.append(values["up"][2])
@@ -136,14 +137,14 @@ def test_a_run_is_learnable_a_plain_trot_runs_where_standing_still_does_not():
             speeds.append(driver.link.true_velocity()[0])
         return np.mean(rewards[20:]), np.mean(speeds[20:])
 
-    nominal = anatomy.NOMINAL * np.tile([0, 1, 1], 4), anatomy.REACHES["nominal"]
-    still, slow = mean_of(lambda _: anatomy.to_action(*nominal))
+    nominal = NOMINAL * np.tile([0, 1, 1], 4), "nominal"
+    still, slow = mean_of(lambda _: A1.to_action(*nominal))
     running, fast = mean_of(lambda seconds: trot(seconds, 2.5, 0.35, 0.25, *nominal))
     assert still == pytest.approx(5, abs=0.1) and abs(slow) < 0.02
     assert running > 8.5 and fast > 0.5  # 9.3 and 0.8 m/s measured
 
 
-def trot(seconds, frequency=2.0, stride=0.12, lift=0.25, around=anatomy.STAND, reach=anatomy.RANGE):
+def trot(seconds, frequency=2.0, stride=0.12, lift=0.25, around=A1.stand, reach="range"):
     """A trot in the joint angles: diagonal legs swing together. An action [12]."""
     angles = around.reshape(4, 3).copy()
     for leg, offset in enumerate((0.0, 0.5, 0.5, 0.0)):
@@ -151,4 +152,4 @@ def trot(seconds, frequency=2.0, stride=0.12, lift=0.25, around=anatomy.STAND, r
         swing = max(0.0, np.cos(phase))
         angles[leg, 1] += -stride * np.sin(phase) + lift * swing
         angles[leg, 2] += -2 * lift * swing
-    return np.clip(anatomy.to_action(angles.ravel(), reach), -1, 1)
+    return np.clip(A1.to_action(angles.ravel(), reach), -1, 1)

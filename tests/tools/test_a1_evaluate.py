@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robots.unitree_a1 import anatomy
+from robots.unitree_a1.anatomy import A1, NOMINAL
 from services import config as configs
 
 ROOT = Path(__file__).parents[2]
@@ -19,12 +19,12 @@ class Trotting:
 
     def act(self, obs):
         self.period += 1
-        angles = anatomy.NOMINAL.reshape(4, 3) * [0, 1, 1]
+        angles = NOMINAL.reshape(4, 3) * [0, 1, 1]
         for leg, offset in enumerate((0.0, 0.5, 0.5, 0.0)):
             phase = 2 * np.pi * (self.period * 2.5 / 20 + offset)
             swing = max(0.0, np.cos(phase))
             angles[leg] += [0, 0.25 * swing - 0.35 * np.sin(phase), -0.5 * swing]
-        return np.clip(anatomy.to_action(angles.ravel(), anatomy.REACHES["nominal"]), -1, 1)
+        return np.clip(A1.to_action(angles.ravel(), "nominal"), -1, 1)
 
 
 def test_what_a_run_reached_is_measured_by_where_the_robot_got(tool):

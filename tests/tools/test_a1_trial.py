@@ -10,7 +10,7 @@ from daydreamer.recorder import Recorder
 from daydreamer.replay.chunk import Schema
 from daydreamer.replay.settings import ReplaySettings
 from robots.registry import make
-from robots.unitree_a1.anatomy import STAND_ACTION
+from robots.unitree_a1.anatomy import A1
 from services import config as configs
 
 ROOT = Path(__file__).parents[2]
@@ -156,11 +156,11 @@ def record(folder):
     for period in range(300):
         if period in (160, 280):
             driver.link.set_pose("stand")
-        driver.command(STAND_ACTION)
+        driver.command(A1.stand_action)
         for _ in range(50):
             driver.tick()
         values = driver.read().values
-        recorder.add(values | {"action": STAND_ACTION, "action_requested": STAND_ACTION,
+        recorder.add(values | {"action": A1.stand_action, "action_requested": A1.stand_action,
                                "reward": task.score(values).reward, "is_first": period == 0})
     recorder.flush()
     recorder.close()

@@ -1,4 +1,4 @@
-"""What an A1's low-level controller is told and tells, every inner period."""
+"""What a quadruped's low-level controller is told and tells, every inner period."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LowCommand(NamedTuple):
     kd: np.ndarray
 
 
-class A1Link(Link[LowCommand, LowState]):
+class LegsLink(Link[LowCommand, LowState]):
     """See Link. A command without position gains damps."""
 
     def halt(self) -> None:

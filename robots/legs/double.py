@@ -1,4 +1,4 @@
-"""The A1's MuJoCo double: what answers at the far end of the link when no robot is there.
+"""A quadruped's MuJoCo double: what answers at the far end of the link when no robot is there.
 
 Physics and motor loop run at 1 kHz. Each motor follows tau = Kp (q - angle) - Kd velocity within its torque, and drives
 no faster than its speed. The state it sends is measured: with the noise and delay asked for, never the simulator's
@@ -8,14 +8,13 @@ truth.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import mujoco
 import numpy as np
 
 from robots.double import Camera, Delay, load
-from robots.unitree_a1 import anatomy
-from robots.unitree_a1.link import A1Link, LowCommand, LowState
+from robots.legs.anatomy import LEGS, Anatomy
+from robots.legs.link import LegsLink, LowCommand, LowState
 
 PERIOD = 1_000_000  # ns
 POSES = ("back", "belly", "stand", "side", "random")
@@ -28,25 +27,26 @@ _ON_BACK = np.array([0.0, 1.0, 0.0, 0.0])
 _ON_SIDE = np.array([np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0])
 
 
-class A1Double(A1Link):
+class LegsDouble(LegsLink):
     """Starts in `pose`. `noise` scales the measurement noise, `latency` [s] delays the state, `payload` [kg] rides on
     the trunk, `friction` is that of the feet. Every `turn_every` seconds somebody lays it on its back, every
     `push_every` seconds somebody pushes its trunk with `force` [N], level, from a random side, and when it has been
     tilted by more than 30 degrees for `lift_after` seconds, somebody puts it back into its pose; 0: nobody does. For
     tests and evaluation only: `push`, `set_pose`, `true_velocity`, `data`."""
 
-    def __init__(self, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
+    def __init__(self, anatomy: Anatomy, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
                  friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0, *, turn_every: float = 0.0,
                  push_every: float = 0.0, force: float = 100.0, lift_after: float = 0.0) -> None:
+        self.anatomy = anatomy
         self._pose, self._noise, self._latency, self._camera_hz = pose, noise, latency, camera_hz
         self._turn_every, self._push_every, self._force = _ticks(turn_every), _ticks(push_every), force
         self._lift_after = _ticks(lift_after)
         self.reseed(seed)
-        self.model = load(Path(__file__).with_name("a1.xml"))
+        self.model = load(anatomy.model)
         self.data = mujoco.MjData(self.model)
         self._trunk = self.model.body("trunk").id
         self.model.body_mass[self._trunk] += payload
-        for leg in anatomy.LEGS:
+        for leg in LEGS:
             self.model.geom(f"{leg}_foot").friction[0] = friction
         mujoco.mj_setConst(self.model, self.data)
         # Views of the simulation's own memory: looking them up costs as much as reading them.
@@ -80,8 +80,9 @@ class A1Double(A1Link):
             return self._state()  # physics broke down, until the next `open`: a fault for the driver to find
         q, dq, torque = self._angles, self._velocities, self._torques
         wanted = command.kp * (command.q - q) - command.kd * dq
-        np.minimum(wanted, anatomy.TORQUE * (dq < anatomy.SPEED), out=torque)
-        np.maximum(torque, -anatomy.TORQUE * (dq > -anatomy.SPEED), out=torque)
+        most, speed = self.anatomy.torque, self.anatomy.speed
+        np.minimum(wanted, most * (dq < speed), out=torque)
+        np.maximum(torque, -most * (dq > -speed), out=torque)
         mujoco.mj_step(self.model, self.data)
         self._ticks += 1
         if self._ticks == self._pushed_until:
@@ -113,14 +114,14 @@ class A1Double(A1Link):
 
     def set_pose(self, pose: str) -> None:
         """Put the robot down in one of POSES, at rest and just above the floor."""
-        qpos, angles = self.data.qpos, anatomy.FOLDED
+        qpos, angles = self.data.qpos, self.anatomy.folded
         qpos[3:7] = {"back": _ON_BACK, "side": _ON_SIDE}.get(pose, _SETTLED)
         if pose == "stand":
-            angles = anatomy.STAND
+            angles = self.anatomy.stand
         elif pose == "random":
             turn = self._random.normal(size=4)
             qpos[3:7] = turn / np.linalg.norm(turn)
-            angles = anatomy.to_angles(self._random.uniform(-1, 1, 12))
+            angles = self.anatomy.to_angles(self._random.uniform(-1, 1, 12))
         qpos[:3], qpos[7:], self.data.qvel[:] = (0, 0, 1), angles, 0
         mujoco.mj_forward(self.model, self.data)
         qpos[2] -= self._clearance() - 0.002

@@ -1,35 +1,38 @@
-"""What an A1 can be asked to do."""
+"""What a quadruped can be asked to do."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
+from robots.legs.anatomy import Anatomy
 from robots.task import Outcome, Task
-from robots.unitree_a1 import anatomy
 
 FALLEN = math.radians(30)  # of roll or pitch
 FAST, FASTER = 0.5, 1.0  # m/s that earn the whole reward of a run
 FORWARD = 0.3  # m/s that earn the whole reward
 ENOUGH = 0.7  # of a stage opens the next
-_WORST = 1 + np.abs(anatomy.STAND_ACTION)
 
 
 class Walk(Task):
     """DayDreamer's staged reward (Wu et al. 2022): upright, then hips, thighs and calves as in standing, then forwards.
 
-    Between 5 and 14: on its back 5, folded on its belly about 7.9, standing 9, walking forwards at 0.3 m/s 14. It never
-    terminates: a fallen robot has to get up by itself.
+    Between 5 and 14: on its back 5, folded on its belly about 8, standing 9, walking forwards at 0.3 m/s 14. It never
+    terminates: a fallen robot has to get up by itself. A robot's own task says whose `anatomy` it is.
     """
+
+    anatomy: ClassVar[Anatomy]
 
     def reset(self) -> None:
         """Nothing is remembered."""
 
     def score(self, signals: Mapping[str, np.ndarray]) -> Outcome:
         """Reads `joint_angles`, `up` and `base_velocity`."""
-        off = np.abs(anatomy.to_action(signals["joint_angles"]) - anatomy.STAND_ACTION) / _WORST
+        stand = self.anatomy.stand_action
+        off = np.abs(self.anatomy.to_action(signals["joint_angles"]) - stand) / (1 + np.abs(stand))
         hip, thigh, calf = 1 - np.clip(off, 0, 1).reshape(4, 3).mean(0)
         upright = 0.5 + 0.5 * float(signals["up"][2])
         hip *= upright > ENOUGH

@@ -1,22 +1,21 @@
-"""The settings of an A1: the way to it, the world around its double, and the robot itself."""
+"""The settings of a quadruped: the way to it, the world around its double, and the robot itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from robots.link import KINDS
-from robots.unitree_a1 import anatomy
 
-PORT = 8007  # where an A1 takes low-level commands
 WORLD = {"resume": True}  # the world may change around a robot that learns; what its actions mean may not
 
 
 @dataclass(frozen=True)
-class A1Options:
+class LegsOptions:
     """What the double's world is like: `pose` it starts in; `noise`, `latency`, `payload`, `friction`, `turn_every`,
     `push_every`, `push` [N] and `lift_after` as in the double. A run that is resumed may find these changed.
 
-    The way to it, which may change too: `link`, see robots/link.py; `address` of the hardware, HOST or HOST:PORT;
+    The way to it, which may change too: `link`, see robots/link.py; `address` of the hardware, see the robot;
     `deadman`: off, or remote, with which it moves only while R1 of its remote is held; `contact_force`: what a standing
     foot feels at least, in newton of a double or counts of the robot's sensors.
 
@@ -42,12 +41,10 @@ class A1Options:
     actions: str = "range"
 
     def __post_init__(self) -> None:
-        poses, reaches = ("back", "belly", "stand", "side", "random"), tuple(anatomy.REACHES)
+        poses, reaches = ("back", "belly", "stand", "side", "random"), ("range", "nominal")
         for name, good, allowed in (
             ("pose", self.pose in poses, ", ".join(poses)),
             ("link", self.link in KINDS, ", ".join(KINDS)),
-            ("address", self.link != "hardware" or _is_address(self.address),
-             "with link=hardware HOST or HOST:PORT, as 192.168.123.10"),
             ("deadman", self.deadman in ("off", "remote") and (self.link, self.deadman) != ("direct", "remote"),
              "off, or remote where link is not direct"),
             ("contact_force", 0 < self.contact_force <= 1000, "above 0, to 1000"),
@@ -67,13 +64,8 @@ class A1Options:
             if not good:
                 raise ValueError(f"{name}: {getattr(self, name)!r}: allowed is {allowed}")
 
-    @property
-    def endpoint(self) -> tuple[str, int]:
-        """Host and port of the hardware."""
-        host, _, port = self.address.partition(":")
-        return host, int(port or PORT)
-
-
-def _is_address(address: str) -> bool:
-    host, colon, port = address.partition(":")
-    return bool(host.strip()) and (not colon or port.isdecimal() and 0 < int(port) < 65536)
+    def world(self, seed: int) -> dict[str, Any]:
+        """Arguments of LegsDouble."""
+        return {"pose": self.pose, "noise": self.noise, "latency": self.latency, "payload": self.payload,
+                "friction": self.friction, "seed": seed, "turn_every": self.turn_every,
+                "push_every": self.push_every, "force": self.push, "lift_after": self.lift_after}

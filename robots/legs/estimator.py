@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from robots.unitree_a1.anatomy import feet
+from robots.legs.anatomy import Anatomy
 
 GRAVITY = 9.81
 CONTACT = 20.0  # DayDreamer's threshold on the A1's foot force
@@ -28,8 +28,8 @@ def up(quaternion: np.ndarray) -> np.ndarray:
 class VelocityEstimator:
     """`update` every few milliseconds; `velocity` [3] m/s in the body frame. `contact`: what a standing foot feels."""
 
-    def __init__(self, contact: float = CONTACT) -> None:
-        self.velocity, self._contact = np.zeros(3), contact
+    def __init__(self, anatomy: Anatomy, contact: float = CONTACT) -> None:
+        self.velocity, self._feet, self._contact = np.zeros(3), anatomy.feet, contact
 
     def reset(self) -> None:
         """Forget: at rest."""
@@ -42,7 +42,7 @@ class VelocityEstimator:
         v = v + seconds * (acceleration - GRAVITY * up - _cross(gyro, v))
         standing = foot_force > self._contact
         if standing.any():
-            positions, rates = feet(q, dq)
+            positions, rates = self._feet(q, dq)
             odometry = -(rates + _cross(gyro, positions))[standing].mean(0)
             v = v + (1 - math.exp(-seconds / PULL)) * (odometry - v)
         else:
