@@ -23,6 +23,7 @@ BUILT_IN = {
     "lerobot": "robots.lerobot.driver:LeRobotDriver",
     "sphero": "robots.sphero.driver:SpheroDriver",
     "unitree_a1": "robots.unitree_a1.driver:A1Driver",
+    "unitree_go2": "robots.unitree_go2.driver:Go2Driver",
     "ur5e": "robots.ur5e.driver:UR5eDriver",
     "xarm": "robots.xarm.driver:XArmDriver",
 }

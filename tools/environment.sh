@@ -51,7 +51,7 @@ install_python_packages() {
   local pip=".venv/bin/python -m pip install --quiet --disable-pip-version-check"
   # torch first and pinned: an open range would fetch another build, of several gigabytes.
   $pip "$(grep '^torch==' tools/constraints.txt)"
-  $pip -c tools/constraints.txt -e '.[learner,sim,bench,test,ur,xarm,sphero,realsense]'
+  $pip -c tools/constraints.txt -e '.[learner,sim,bench,test,go2,ur,xarm,sphero,realsense]'
   echo "$want" > .venv/installed
 }
 

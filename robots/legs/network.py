@@ -52,6 +52,10 @@ class NetworkLink(LegsLink):
         self.double: ProtocolDouble | None = None
         self._guard: Guard | None = None
 
+    def _for_double(self) -> dict[str, Any]:
+        """What a double has to know of the way to it."""
+        return {}
+
     @abstractmethod
     def _dial(self, timeout: float) -> None:
         """Open the way to the robot, or to the double, which has started. Nothing may be sent before. Raises
@@ -87,7 +91,7 @@ class NetworkLink(LegsLink):
         self._charge = float("nan")
         try:
             if self._settings is not None:
-                self.double = ProtocolDouble(self.double_module, self._settings)
+                self.double = ProtocolDouble(self.double_module, self._settings | self._for_double())
                 self.double.start(timeout)
             self._dial(deadline - time.monotonic())
             self._guard = self._new_guard()

@@ -11,7 +11,7 @@ Orders, one of them at a time of each kind:
 - `disconnect`, `reconnect`: it hears and says nothing; then it is there again
 - `cmd_lost`: the motors go limp, until the next command
 - `clock` (`seconds`): the ticks jump
-- `temperature` (`celsius`, `motor`): of one motor, by its index; from 60 on it is switched off
+- `temperature` (`celsius`, `motor`): of one motor, by its index; too hot, it is switched off
 - `charge` (`ratio`): of the battery
 - `remote` (`buttons`): names of those that are held from now on, see remote.py
 - `blind`: the next state has an angle that is not finite
@@ -34,7 +34,6 @@ from robots.legs.packets import MOTORS, BadPacket, Packets, WireCommand, WireSta
 HZ = round(1e9 / PERIOD)
 SEND_EVERY = 2  # ticks
 TICK_UNIT = 1_000_000  # ns: milliseconds, as code that talks to robots reads them
-TOO_HOT = 60.0  # °C
 LIMP = LowCommand(*np.zeros((3, MOTORS)))
 
 
@@ -44,6 +43,7 @@ class NetworkDouble(ABC):
 
     anatomy: ClassVar[Anatomy]
     packets: ClassVar[Packets]
+    too_hot: ClassVar[float]  # °C
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._double = LegsDouble(self.anatomy, **settings)
@@ -122,7 +122,7 @@ class NetworkDouble(ABC):
                 self._obey(told)
 
     def _obey(self, told: WireCommand) -> None:
-        on = told.on & (self._temperature < TOO_HOT)
+        on = told.on & (self._temperature < self.too_hot)
         self._command = LowCommand(np.where(on, told.q, 0), on * told.kp, on * told.kd)
 
     def _tell(self) -> None:
@@ -137,7 +137,7 @@ class NetworkDouble(ABC):
             self._blind, q = False, np.full(MOTORS, np.nan)
         return WireState(q, state.dq, state.tau, state.quaternion, state.gyro, state.acceleration, state.foot_force,
                          self._temperature, (state.time + self._clock) // TICK_UNIT, remote.encode(self._remote),
-                         self._temperature >= TOO_HOT, self._charge)
+                         self._temperature >= self.too_hot, self._charge)
 
     def _corrupted(self, packet: bytes) -> bytes:
         changed = bytearray(packet)

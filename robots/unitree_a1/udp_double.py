@@ -21,6 +21,7 @@ class UdpDouble(NetworkDouble):
 
     anatomy = A1
     packets = A1_CODEC
+    too_hot = 60.0
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__(settings)

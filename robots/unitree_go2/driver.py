@@ -1,0 +1,57 @@
+"""Driver of the Unitree Go2, over the vendor's SDK; see robots.legs.driver."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from robots.legs.driver import LegsDriver
+from robots.legs.link import LegsLink
+from robots.legs.options import WORLD, LegsOptions
+from robots.legs.tasks import Run, Walk
+from robots.monitors import Threshold
+from robots.unitree_go2.anatomy import GO2
+
+
+@dataclass(frozen=True)
+class Go2Options(LegsOptions):
+    """Every quadruped's; `address` is the network interface that the robot's cable is in, as enp3s0. `release`: where
+    the robot's own controller moves it when we connect, it may lie down and be switched off."""
+
+    release: bool = field(default=False, metadata=WORLD)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.link == "hardware" and not re.fullmatch(r"[\w.-]{1,15}", self.address):
+            raise ValueError(f"address: {self.address!r}: allowed is with link=hardware the network interface that the "
+                             "robot's cable is in, as enp3s0")
+
+
+class Go2Walk(Walk):
+    """See Walk."""
+
+    anatomy = GO2
+
+
+class Go2Driver(LegsDriver):
+    """See LegsDriver."""
+
+    Options = Go2Options
+    anatomy = GO2
+    tasks = {"walk": Go2Walk, "run": Run}
+    packages = ("unitree-sdk2py-dimos", "cyclonedds")
+    thresholds = {"temperature_celsius": Threshold(60.0, 75.0),
+                  "torque_newton_metres": Threshold(45.0, 57.0),
+                  "battery_ratio": Threshold(0.2, 0.1)}
+
+    def protocol(self) -> LegsLink:
+        """To a double that speaks it, in a process of its own."""
+        from robots.unitree_go2.dds import DdsLink
+
+        return DdsLink(double=self.options.world(self._seed), deadman=self.options.deadman == "remote")
+
+    def hardware(self) -> LegsLink:
+        """To the robot behind the interface `address`."""
+        from robots.unitree_go2.dds import DdsLink
+
+        return DdsLink(self.options.address, release=self.options.release, deadman=self.options.deadman == "remote")
