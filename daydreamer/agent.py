@@ -24,6 +24,7 @@ from daydreamer.diagnostics.gradients import gradient_norms
 from daydreamer.models import build_model
 from daydreamer.models.world_model import State, WorldModel
 from daydreamer.nn.optimiser import LaProp, NonFiniteGradient
+from daydreamer.nn.precision import rounds
 from daydreamer.settings import AgentSettings
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Agent:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.observation_space, self.action_space, self.settings = observation_space, action_space, settings
         self.device = torch.device(device)
+        self.rounds = rounds(settings.precision, self.device)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -210,7 +212,7 @@ class Agent:
 
     def _loss(self, state: State, data: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """What an update minimises, and the metrics of model and behaviour."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.rounds):
             losses, states = self.model.loss(data, state)
             behaviour_losses, metrics = self.behaviour.loss(self.model, states, data)
         losses = {name: loss.mean() for name, loss in (losses | behaviour_losses).items()}

@@ -9,7 +9,7 @@ MODELS = ("rssm", "jepa", "tiny")
 BEHAVIOURS = ("actor_critic", "off_policy", "mpc")
 LEARNING = ("actor_critic", "off_policy")  # behaviours that learn, which a planner may plan around
 PLANNERS = ("mppi", "cem")
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "auto")
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class AgentSettings:
 
     `horizon`: imagined steps H. `imagine_starts`: from how many of a batch's states imagination starts, drawn at
     random; 0 is all of them. `discount_horizon`: steps over which the discount falls to 1/e. `precision`: bfloat16
-    rounds what enters matrix products, where the processor multiplies that faster (docs/results/performance.md);
-    weights, states and losses stay float32.
+    rounds what enters matrix products, `auto` does so where the device has instructions for it, which makes it faster
+    (docs/results/performance.md); weights, states and losses stay float32.
 
     `reward_offset` is taken off every reward before anything is learned from it. Where episodes never terminate it
     changes no policy, and a critic that need not climb to `reward_offset * discount_horizon` first is right much

@@ -34,9 +34,10 @@ class LegsDouble(LegsLink):
     tilted by more than 30 degrees for `lift_after` seconds, somebody puts it back into its pose; 0: nobody does. For
     tests and evaluation only: `push`, `set_pose`, `true_velocity`, `data`."""
 
-    def __init__(self, anatomy: Anatomy, pose: str = "back", noise: float = 0.0, latency: float = 0.0, payload: float = 0.0,
-                 friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0, *, turn_every: float = 0.0,
-                 push_every: float = 0.0, force: float = 100.0, lift_after: float = 0.0) -> None:
+    def __init__(self, anatomy: Anatomy, pose: str = "back", noise: float = 0.0, latency: float = 0.0,
+                 payload: float = 0.0, friction: float = 0.8, camera_hz: float = 0.0, seed: int = 0, *,
+                 turn_every: float = 0.0, push_every: float = 0.0, force: float = 100.0,
+                 lift_after: float = 0.0) -> None:
         self.anatomy = anatomy
         self._pose, self._noise, self._latency, self._camera_hz = pose, noise, latency, camera_hz
         self._turn_every, self._push_every, self._force = _ticks(turn_every), _ticks(push_every), force

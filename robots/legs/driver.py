@@ -122,7 +122,8 @@ class LegsDriver(SetpointDriver):
         """Of the joints; see Driver."""
         body, q = self.anatomy, values["joint_angles"]
         ranges, reach = (_told(ends) for ends in ((body.lower, body.upper), body.reaches[self.options.actions]))
-        stray = [f"{joint} is at {at:.2f}" for joint, at, low, high in zip(JOINTS, q, body.lower, body.upper, strict=True)
+        every = zip(JOINTS, q, body.lower, body.upper, strict=True)
+        stray = [f"{joint} is at {at:.2f}" for joint, at, low, high in every
                  if not low - STRAY <= at <= high + STRAY]
         trips = " or ".join(f"{trip:g}" for trip in sorted(set(body.trip)))
         return (
@@ -260,5 +261,6 @@ def _told(ends: Reach) -> str:
         if (front == rear).all():
             told.append(f"{joint} {front[0]:.2f} to {front[1]:.2f}")
         else:
-            told += [f"{where} {joint} {low:.2f} to {high:.2f}" for where, (low, high) in (("front", front), ("rear", rear))]
+            told += [f"{where} {joint} {low:.2f} to {high:.2f}"
+                     for where, (low, high) in (("front", front), ("rear", rear))]
     return ", ".join(told)

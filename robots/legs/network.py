@@ -112,7 +112,8 @@ class NetworkLink(LegsLink):
         fault = ""
         try:
             command = self._start.admit(command, self._newest.q, now)
-            packet = self.packets.encode_command(WireCommand(command.q, self._still, self._still, command.kp, command.kd))
+            told = WireCommand(command.q, self._still, self._still, command.kp, command.kd)
+            packet = self.packets.encode_command(told)
         except (CommandRejected, NotFinite) as error:
             packet, fault = self._damp, str(error)
         self._send(packet, now)

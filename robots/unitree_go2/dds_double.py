@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from robots.legs.link import LowCommand
@@ -37,16 +36,14 @@ class DdsDouble(NetworkDouble):
         self._mode = mode
         if mode:
             self._keep(GO2.stand)
-        self._waiting: deque[bytes] = deque(maxlen=256)
         sdk.join(domain, sdk.LOOPBACK)
         self._services = [sdk.serve("motion_switcher", VERSION, {CHECK_MODE: self._check, RELEASE_MODE: self._release}),
                           sdk.serve("sport", VERSION, {STAND_DOWN: self._lie_down})]
         self._writer = sdk.Writer(sdk.STATES)
-        self._reader = sdk.Reader(sdk.COMMANDS, self._waiting.append)
+        self._reader = sdk.Reader(sdk.COMMANDS)
 
-    def _heard(self) -> Iterator[bytes]:
-        while self._waiting:
-            yield self._waiting.popleft()
+    def _heard(self) -> list[bytes]:
+        return self._reader.arrived()
 
     def _obeyed(self) -> None:
         pass

@@ -15,16 +15,23 @@ from robots.unitree_go2.anatomy import GO2
 
 @dataclass(frozen=True)
 class Go2Options(LegsOptions):
-    """Every quadruped's; `address` is the network interface that the robot's cable is in, as enp3s0. `release`: where
-    the robot's own controller moves it when we connect, it may lie down and be switched off."""
+    """Every quadruped's; `address` is the network interface that the robot's cable is in, as enp3s0, or for another
+    domain of DDS than a robot's INTERFACE:DOMAIN. `release`: where the robot's own controller moves it when we connect,
+    it may lie down and be switched off."""
 
     release: bool = field(default=False, metadata=WORLD)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.link == "hardware" and not re.fullmatch(r"[\w.-]{1,15}", self.address):
+        if self.link == "hardware" and not re.fullmatch(r"[\w.-]{1,15}(:\d{1,3})?", self.address):
             raise ValueError(f"address: {self.address!r}: allowed is with link=hardware the network interface that the "
-                             "robot's cable is in, as enp3s0")
+                             "robot's cable is in, as enp3s0, or INTERFACE:DOMAIN")
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """Network interface and domain of DDS."""
+        interface, _, domain = self.address.partition(":")
+        return interface, int(domain or 0)
 
 
 class Go2Walk(Walk):
@@ -51,7 +58,7 @@ class Go2Driver(LegsDriver):
         return DdsLink(double=self.options.world(self._seed), deadman=self.options.deadman == "remote")
 
     def hardware(self) -> LegsLink:
-        """To the robot behind the interface `address`."""
+        """To the robot at `address`."""
         from robots.unitree_go2.dds import DdsLink
 
-        return DdsLink(self.options.address, release=self.options.release, deadman=self.options.deadman == "remote")
+        return DdsLink(*self.options.endpoint, release=self.options.release, deadman=self.options.deadman == "remote")

@@ -1,8 +1,10 @@
-"""Unitree's SDK for Python, unitree_sdk2py, as far as it is used here: channels that carry messages as bytes, and the
-services that say who moves the robot.
+"""Unitree's SDK for Python, unitree_sdk2py, as far as it is used here: DDS, messages that stay bytes, and the services
+that say who moves the robot.
 
 The SDK speaks DDS through one participant for the whole process: whoever joined a domain over one network interface
-cannot join another. It is imported when it is needed first. It prints where it should raise; what it returns is checked.
+cannot join another. It prints where it should raise: what it returns is checked. Its channels call Python from threads
+of DDS, which stand still while a writer that holds Python's lock waits for them; commands and states, 500 a second, go
+through Cyclone DDS itself and are asked for. Both packages are imported when they are needed first.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ DOMAINS = range(1, 101)  # for doubles; a robot's is 0
 ANSWER = 1.0  # s for one call
 LIES_DOWN = 3.0  # s that the robot's own controller takes for it
 PAUSE = 0.2  # s
+QUEUE = 64  # messages that wait to be looked at
 
 _joined: tuple[int, str] | None = None  # domain and interface
+_participant: Any = None
 _claim: socket.socket | None = None  # holds the domain of this process's doubles
 _lock = threading.Lock()
 
@@ -40,9 +44,13 @@ def _module(name: str) -> Any:
         raise ImportError(f"a Go2 needs the vendor's SDK ({error}): pip install 'daydreamer[go2]'") from error
 
 
+def _cyclone(name: str) -> Any:
+    return importlib.import_module(f"cyclonedds.{name}")
+
+
 def join(domain: int, interface: str) -> None:
-    """Speak DDS in this domain over this network interface from now on. Raises LinkLost, ImportError."""
-    global _joined
+    """Speak DDS in this domain over this interface from now on. Raises LinkLost, ImportError."""
+    global _joined, _participant
     with _lock:
         if _joined == (domain, interface):
             return
@@ -54,6 +62,7 @@ def join(domain: int, interface: str) -> None:
             raise LinkLost(f"{interface}: there is no such network interface, but {', '.join(interfaces)}")
         try:
             channel.ChannelFactoryInitialize(domain, interface)
+            _participant = _cyclone("domain").DomainParticipant(domain)
         except Exception as error:  # it raises nothing narrower
             raise LinkLost(f"DDS does not start over {interface}: {error}") from error
         _joined = domain, interface
@@ -81,35 +90,38 @@ class Writer:
     """Sends bytes on a topic, from any thread."""
 
     def __init__(self, topic: str) -> None:
-        self._topic, self._message = topic, _carrier(topic)
-        self._publisher = _module("core.channel").ChannelPublisher(topic, self._message)
-        self._publisher.Init()
+        self._topic, self._kind = topic, _carrier(topic)
+        self._writer = _cyclone("pub").DataWriter(_participant, _on(topic, self._kind))
 
     def write(self, packet: bytes) -> None:
         """Raises OSError where DDS does not take it."""
-        if not self._publisher.Write(self._message(packet)):
-            raise OSError(errno.EIO, "DDS does not take it")
+        try:
+            self._writer.write(self._kind(packet))
+        except Exception as error:  # what DDS raises is an Exception, and nothing narrower
+            raise OSError(errno.EIO, f"DDS does not take it ({error})") from error
 
     def reach(self, packet: bytes, seconds: float) -> None:
         """Send as soon as somebody listens. Raises LinkLost."""
-        if not self._publisher.Write(self._message(packet), seconds):
-            raise LinkLost(f"nobody listens on {self._topic} within {seconds:g} s")
-
-    def close(self) -> None:
-        """Nothing can be sent any more."""
-        self._publisher.Close()
+        deadline = time.monotonic() + seconds
+        while not self._writer.get_matched_subscriptions():
+            if time.monotonic() > deadline:
+                raise LinkLost(f"nobody listens on {self._topic} within {seconds:g} s")
+            time.sleep(0.01)
+        self.write(packet)
 
 
 class Reader:
-    """Calls `take` with the bytes of every message on a topic, on a thread of DDS."""
+    """Takes the bytes of messages on a topic."""
 
-    def __init__(self, topic: str, take: Callable[[bytes], Any]) -> None:
-        self._subscriber = _module("core.channel").ChannelSubscriber(topic, _carrier(topic))
-        self._subscriber.Init(lambda message: take(message.packet))
+    def __init__(self, topic: str) -> None:
+        qos = _cyclone("qos")
+        kept = qos.Qos(qos.Policy.History.KeepLast(QUEUE))
+        self._reader = _cyclone("sub").DataReader(_participant, _on(topic, _carrier(topic)), kept)
 
-    def close(self) -> None:
-        """Nothing comes any more."""
-        self._subscriber.Close()
+    def arrived(self) -> list[bytes]:
+        """What came since the last look, oldest first; never blocks. That a writer has gone is a message, too, but an
+        empty one."""
+        return [message.packet for message in self._reader.take(QUEUE) if hasattr(message, "packet")]
 
 
 def take_control(release: bool, deadline: float) -> None:
@@ -118,8 +130,8 @@ def take_control(release: bool, deadline: float) -> None:
     client = _client("comm.motion_switcher.motion_switcher_client", "MotionSwitcherClient")
     name = _controller(client, deadline)
     if name and not release:
-        raise CommandRejected(f"the robot is moved by its own controller ({name}): lay it down and end that in the app, "
-                              "or let us do both when connecting (options.release: true)")
+        raise CommandRejected(f"the robot is moved by its own controller ({name}): lay it down and end that in the app, or "
+                              "let us do both when connecting (options.release: true)")
     if not name:
         return
     code = _call(_client("go2.sport.sport_client", "SportClient").StandDown)
@@ -201,4 +213,10 @@ def _carrier(topic: str) -> type:
         def deserialize(cls, packet: bytes) -> Message:
             return cls(packet)
 
+        deserialize_key = deserialize
+
     return Message
+
+
+def _on(topic: str, kind: type) -> Any:
+    return _cyclone("topic").Topic(_participant, topic, kind)

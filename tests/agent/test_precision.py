@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from daydreamer.agent import Agent
+from daydreamer.nn import precision as precisions
 from daydreamer.settings import AgentSettings
 
 SETTINGS = AgentSettings(size="debug", horizon=5, imagine_starts=0, warmup=0, learning_rate=3e-3)
@@ -39,3 +41,13 @@ def test_weights_and_carries_stay_float32_while_products_are_bfloat16():
     seen = {"x": batch()["x"][:2, 0]}
     action, carry = agent.act(agent.initial(2), seen, np.zeros((2, 3), np.float32), np.ones(2, bool))
     assert action.dtype == np.float32 and all(str(x.dtype) == "torch.float32" for x in carry.values())
+
+
+@pytest.mark.parametrize("can, rounds", [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True),
+                                         ({"bf16": True}, True), ({"avx2": True, "avx512_bf16": False}, False)])
+def test_auto_rounds_only_where_the_processor_has_instructions_for_it(can, rounds, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert Agent(SEEN, DONE, replace(SETTINGS, precision="auto")).rounds == rounds
+    assert precisions.rounds("auto", torch.device("cpu")) == rounds
+    assert precisions.rounds("bfloat16", torch.device("cpu"))
+    assert not precisions.rounds("float32", torch.device("cpu"))

@@ -18,11 +18,11 @@ import pytest
 
 from robots.body import Body
 from robots.driver import Clip, CommandRejected, FaultLatched, LinkLost, Mode, StaleState, Stop
-from robots.monitors import Monitors
 from robots.legs import network, remote
 from robots.legs.link import LowCommand
 from robots.legs.packets import BadPacket, WireCommand, WireState
 from robots.legs.remote import Button, Remote
+from robots.monitors import Monitors
 from robots.unitree_a1.anatomy import A1
 from robots.unitree_a1.driver import A1Driver, A1Options
 from robots.unitree_a1.udp import UdpLink
@@ -376,7 +376,8 @@ def test_a_setpoint_that_jumps_from_damping_is_not_sent(bare, link):
 
 
 def test_of_several_states_that_wait_the_newest_counts(bare, link):
-    bare.answer = lambda: [A1_CODEC.encode_state(bare.state._replace(foot_force=np.full(4, n))) for n in (1.0, 2.0, 3.0)]
+    states = [A1_CODEC.encode_state(bare.state._replace(foot_force=np.full(4, n))) for n in (1.0, 2.0, 3.0)]
+    bare.answer = lambda: states
     exchange(link, 2, until=lambda state: state.foot_force[0] > 0)
     time.sleep(0.1)
     assert link.exchange(SERVO).foot_force[0] == 3 == link.gauges()["foot_force_fr"]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from robots.registry import make
 from robots.legs.tasks import Run
+from robots.registry import make
 from robots.unitree_a1.anatomy import A1, NOMINAL
 from robots.unitree_a1.driver import A1Walk as Walk
 

@@ -1,4 +1,4 @@
-"""Is the double the robot that the figures describe? Physics alone, in virtual time."""
+"""Are the doubles the robots that the figures describe? Physics alone, in virtual time."""
 
 import mujoco
 import numpy as np
@@ -8,12 +8,18 @@ from robots.legs.anatomy import LEGS
 from robots.legs.double import LegsDouble
 from robots.legs.link import LowCommand
 from robots.unitree_a1.anatomy import A1
+from robots.unitree_go2.anatomy import GO2
 
 LIMP = LowCommand(np.zeros(12), np.zeros(12), np.zeros(12))
 
 
-def hold(angles):
-    return LowCommand(np.asarray(angles, float), A1.kp, A1.kd)
+MASS = {"unitree_a1": 12.45, "unitree_go2": 15.21}  # kg
+HEIGHTS = {"unitree_a1": {"stand": 0.28, "belly": 0.10, "back": 0.06, "side": 0.13},
+           "unitree_go2": {"stand": 0.31, "belly": 0.11, "back": 0.06}}  # m
+
+
+def hold(angles, body=A1):
+    return LowCommand(np.asarray(angles, float), body.kp, body.kd)
 
 
 def settle(double, command, seconds):
@@ -28,24 +34,27 @@ def energy(double):
     return double.data.energy.sum()
 
 
-@pytest.fixture(scope="module")
-def double():
-    return LegsDouble(A1, "stand")
+@pytest.fixture(scope="module", params=[A1, GO2], ids=lambda body: body.name)
+def double(request):
+    return LegsDouble(request.param, "stand")
 
 
 def test_masses_ranges_and_gravity_are_those_of_the_robot(double):
-    assert double.model.body_mass.sum() == pytest.approx(12.45, abs=0.01)
-    assert np.allclose(double.model.jnt_range[1:], np.stack([A1.lower, A1.upper], 1))
+    body = double.anatomy
+    assert double.model.body_mass.sum() == pytest.approx(MASS[body.name], abs=0.01)
+    assert np.allclose(double.model.jnt_range[1:], np.stack([body.lower, body.upper], 1))
+    assert np.allclose(double.model.actuator_forcerange[:, 1], body.torque)
     assert double.model.dof_damping.max() <= 0.1
     assert double.model.opt.timestep == 0.001
 
 
-def test_it_stands_on_its_own_position_loop_for_a_minute(double):
+def test_it_stands_on_its_own_position_loop_for_a_minute_or_a_quarter(double):
+    body = double.anatomy
     double.open()
-    state = settle(double, hold(A1.stand), 60)
-    assert 0.25 < double.data.qpos[2] < 0.30  # legs of 2 x 0.2 m, knees bent
-    assert np.abs(state.q - A1.stand).max() < 0.1  # it sags into the springs of Kp 80, not more
-    assert state.foot_force.sum() == pytest.approx(12.45 * 9.81, rel=0.1)
+    state = settle(double, hold(body.stand, body), 60 if body is A1 else 15)
+    assert 0.62 < double.data.qpos[2] / (body.thigh + body.calf) < 0.76  # knees bent
+    assert np.abs(state.q - body.stand).max() < 0.1  # it sags into the springs of Kp 80 or 60, not more
+    assert state.foot_force.sum() == pytest.approx(MASS[body.name] * 9.81, rel=0.1)
     assert np.abs(state.dq).max() < 0.01 and np.hypot(*double.data.qpos[:2]) < 0.05
 
 
@@ -64,11 +73,13 @@ def test_nothing_but_the_motors_brings_energy_in(double):
     for _ in range(2000):
         double.exchange(LIMP)
         levels.append(energy(double))
-    assert max(np.diff(levels)) < 0.05  # joules; contact springs give back at most what they took
+    most = 0.004 * MASS[double.anatomy.name]  # joules; contact springs give back at most what they took
+    assert max(np.diff(levels)) < most
     assert levels[-1] < levels[0]
 
 
 def test_torque_and_speed_limits_hold_under_an_impossible_command(double):
+    body = double.anatomy
     double.open()
     double.data.qpos[2] = 10.0
     rng = np.random.default_rng(0)
@@ -76,20 +87,21 @@ def test_torque_and_speed_limits_hold_under_an_impossible_command(double):
     for tick in range(2000):
         if tick % 100 == 0:
             wanted = rng.uniform(-10, 10, 12)
-        state = double.exchange(hold(wanted))
-        assert (np.abs(state.tau) <= A1.torque).all()
-        beyond = np.abs(before) > A1.speed
+        state = double.exchange(hold(wanted, body))
+        assert (np.abs(state.tau) <= body.torque).all()
+        beyond = np.abs(before) > body.speed
         assert (state.tau * before <= 0)[beyond].all()  # faster than the motor turns, it only brakes
         fastest, before = max(fastest, np.abs(state.dq).max()), state.dq
-    assert fastest > A1.speed  # else nothing was tested
+    assert fastest > body.speed  # else nothing was tested
 
 
-@pytest.mark.parametrize("pose, height", [("stand", 0.28), ("belly", 0.10), ("back", 0.06), ("side", 0.13)])
-def test_a_pose_is_put_down_on_the_floor_and_stays(pose, height):
-    double = LegsDouble(A1, pose)
+@pytest.mark.parametrize("body, pose", [(body, pose) for body in (A1, GO2) for pose in HEIGHTS[body.name]],
+                         ids=lambda value: getattr(value, "name", value))
+def test_a_pose_is_put_down_on_the_floor_and_stays(body, pose):
+    double = LegsDouble(body, pose)
     start = double.open()
-    state = settle(double, hold(start.q), 3)
-    assert double.data.qpos[2] == pytest.approx(height, abs=0.03)
+    state = settle(double, hold(start.q, body), 3)
+    assert double.data.qpos[2] == pytest.approx(HEIGHTS[body.name][pose], abs=0.03)
     assert np.abs(double.data.qvel).max() < 0.05
     before, after = (np.array(s.quaternion) for s in (start, state))
     if pose != "side":  # a robot on its side may lean on its legs
@@ -107,12 +119,13 @@ def test_random_poses_depend_on_the_seed_alone_and_never_start_in_the_floor():
 
 
 def test_a_push_moves_it_and_ends(double):
+    stand = hold(double.anatomy.stand, double.anatomy)
     double.open()
-    settle(double, hold(A1.stand), 1)
+    settle(double, stand, 1)
     double.push(np.array([0, 60.0, 0]), 0.2)
-    settle(double, hold(A1.stand), 0.2)
+    settle(double, stand, 0.2)
     assert double.true_velocity()[1] > 0.1
-    settle(double, hold(A1.stand), 2)
+    settle(double, stand, 2)
     assert not double.data.xfrc_applied.any() and np.abs(double.true_velocity()).max() < 0.05
 
 
@@ -189,14 +202,15 @@ def test_payload_makes_it_sag_and_a_slippery_floor_lets_it_slide():
 
 
 def test_the_kinematics_are_those_of_the_model(double):
+    body = double.anatomy
     double.open()
     rng = np.random.default_rng(0)
     for _ in range(20):
         double.data.qpos[:7] = [0, 0, 1, 1, 0, 0, 0]
-        double.data.qpos[7:] = rng.uniform(A1.lower, A1.upper)
+        double.data.qpos[7:] = rng.uniform(body.lower, body.upper)
         double.data.qvel[:6], double.data.qvel[6:] = 0, rng.normal(0, 3, 12)
         mujoco.mj_forward(double.model, double.data)
-        positions, velocities = A1.feet(double.data.qpos[7:], double.data.qvel[6:])
+        positions, velocities = body.feet(double.data.qpos[7:], double.data.qvel[6:])
         for leg, name in enumerate(LEGS):
             site = double.model.site(f"{name}_foot").id
             out = np.zeros(6)
