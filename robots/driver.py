@@ -179,7 +179,8 @@ class Driver(ABC):
     Implementations are used from one thread, except `stop`, which any thread may call. A driver that configs can name
     also has `Options`, a frozen dataclass whose fields are its settings, and `tasks`, and is built as
     `Class(options, control_hz=20.0, seed=0)`, which opens nothing. `thresholds`: what to watch of its gauges, unless a
-    config says otherwise; `packages`: the distributions of the vendor's SDK that its links import.
+    config says otherwise; `packages`: the distributions of the vendor's SDK that its links import; `a|b`: one of
+    them.
     """
 
     Options: ClassVar[type]

@@ -37,8 +37,9 @@ class DdsDouble(NetworkDouble):
         if mode:
             self._keep(GO2.stand)
         sdk.join(domain, sdk.LOOPBACK)
-        self._services = [sdk.serve("motion_switcher", VERSION, {CHECK_MODE: self._check, RELEASE_MODE: self._release}),
-                          sdk.serve("sport", VERSION, {STAND_DOWN: self._lie_down})]
+        self._services = [sdk.serve("motion_switcher", VERSION, {CHECK_MODE: self._check, RELEASE_MODE: self._release})]
+        if mode:
+            self._services.append(sdk.serve("sport", VERSION, {STAND_DOWN: self._lie_down}))
         self._writer = sdk.Writer(sdk.STATES)
         self._reader = sdk.Reader(sdk.COMMANDS)
 
@@ -67,8 +68,6 @@ class DdsDouble(NetworkDouble):
         return 0, "{}"
 
     def _lie_down(self, _: str) -> tuple[int, str]:
-        if not self._mode:
-            return 1, ""
         self._keep(GO2.folded)
         return 0, "{}"
 

@@ -46,7 +46,7 @@ class Go2Driver(LegsDriver):
     Options = Go2Options
     anatomy = GO2
     tasks = {"walk": Go2Walk, "run": Run}
-    packages = ("unitree-sdk2py-dimos", "cyclonedds")
+    packages = ("unitree-sdk2py-dimos|unitree_sdk2py", "cyclonedds")  # from PyPI, or from the vendor's source
     thresholds = {"temperature_celsius": Threshold(60.0, 75.0),
                   "torque_newton_metres": Threshold(45.0, 57.0),
                   "battery_ratio": Threshold(0.2, 0.1)}

@@ -130,8 +130,8 @@ def take_control(release: bool, deadline: float) -> None:
     client = _client("comm.motion_switcher.motion_switcher_client", "MotionSwitcherClient")
     name = _controller(client, deadline)
     if name and not release:
-        raise CommandRejected(f"the robot is moved by its own controller ({name}): lay it down and end that in the app, or "
-                              "let us do both when connecting (options.release: true)")
+        raise CommandRejected(f"the robot is moved by its own controller ({name}): lay it down and end that in the "
+                              "app, or let us do both when connecting (options.release: true)")
     if not name:
         return
     code = _call(_client("go2.sport.sport_client", "SportClient").StandDown)

@@ -143,13 +143,21 @@ def sdk(config: Config) -> Iterator[Finding]:
     if link == "direct" or not packages:
         yield Finding(OK, "SDK", "none is needed")
         return
-    for package in packages:
-        try:
-            found, trouble = version(package), _import(package)
-        except PackageNotFoundError:  # where there is but one way to many robots, not all of them need it
-            yield Finding(WRONG if link else LOOK, "SDK", f"{package} is not installed: pip install {package}")
-        else:
-            yield Finding(WRONG if trouble else OK, "SDK", f"{package} {found}" + (trouble and f": {trouble}"))
+    for names in packages:
+        package = next(filter(_installed, names.split("|")), "")
+        if not package:  # where there is but one way to many robots, not all of them need it
+            first = names.split("|")[0]
+            yield Finding(WRONG if link else LOOK, "SDK", f"{first} is not installed: pip install {first}")
+            continue
+        trouble = _import(package)
+        yield Finding(WRONG if trouble else OK, "SDK", f"{package} {version(package)}" + (trouble and f": {trouble}"))
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def _import(package: str) -> str:

@@ -30,6 +30,7 @@ from services.console.options import settings_of
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROBOTS = {
     "a1": ("unitree_a1", {"pose": "belly"}),
+    "go2": ("unitree_go2", {"pose": "belly"}),
     "cartpole": ("gym", {"id": "CartPole-v1"}),
     "pendulum": ("gym", {"id": "Pendulum-v1"}),
     "sphero": ("sphero", {}),
@@ -40,6 +41,7 @@ ROBOTS = {
 }
 PROTOCOLS = {
     "a1": ("unitree_a1", {"pose": "belly", "link": "protocol"}),
+    "go2": ("unitree_go2", {"pose": "belly", "link": "protocol"}),
     "sphero": ("sphero", {"link": "protocol"}),
     "ur5e": ("ur5e", {"link": "protocol", "objects": 0}),
     "xarm": ("xarm", {"link": "protocol", "objects": 0}),

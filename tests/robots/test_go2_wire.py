@@ -59,7 +59,7 @@ def test_a_command_is_what_the_sdk_makes_of_it_byte_for_byte(told):
                       numbers(4, elements=st.integers(-32768, 32767)),
                       numbers(12, elements=st.integers(0, 127)),  # the SDK's checksum takes no more
                       st.integers(0, 2**32 - 1), st.binary(min_size=40, max_size=40),
-                      given_up=st.just(np.zeros(12, bool)), charge=st.integers(0, 100).map(lambda percent: percent / 100)))
+                      given_up=st.just(np.zeros(12, bool)), charge=st.integers(0, 100).map(lambda part: part / 100)))
 @settings(max_examples=30, deadline=None)
 def test_a_state_that_the_sdk_wrote_is_read_as_it_was(said):
     theirs = LowState_.deserialize(GO2_CODEC.encode_state(said))
