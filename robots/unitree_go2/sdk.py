@@ -32,7 +32,7 @@ QUEUE = 64  # messages that wait to be looked at
 
 _joined: tuple[int, str] | None = None  # domain and interface
 _participant: Any = None
-_claim: socket.socket | None = None  # holds the domain of this process's doubles
+_claim: tuple[int, socket.socket] | None = None  # the domain of this process's doubles, and what holds it
 _lock = threading.Lock()
 
 
@@ -74,6 +74,8 @@ def double_domain() -> int:
     with _lock:
         if _joined is not None and _joined[1] == LOOPBACK:
             return _joined[0]
+        if _claim is not None:
+            return _claim[0]
         for domain in DOMAINS:
             claim = socket.socket()
             try:
@@ -81,7 +83,7 @@ def double_domain() -> int:
             except OSError:
                 claim.close()
                 continue
-            _claim = claim
+            _claim = domain, claim
             return domain
     raise LinkLost(f"{len(DOMAINS)} processes of this computer have doubles already")
 
