@@ -55,7 +55,7 @@ from robots.driver import (
     Stop,
 )
 from robots.estop import unheard
-from robots.monitors import DEFAULTS, Threshold
+from robots.monitors import Threshold, watched
 from robots.registry import make_driver
 from robots.safety import ESTOPPED, Gate
 from robots.shared_memory import Region
@@ -89,10 +89,10 @@ class Body(Driver):
         self._region: Region | None = None
         self.keep_pace(speed)
         self.spec: RobotSpec = self._driver.spec
-        watched = {**DEFAULTS, **self._driver.thresholds, **(monitors or {})}
+        self.thresholds = watched(self._driver.thresholds, monitors or {})
         self._settings = {"name": name, "driver": driver, "options": dict(options), "control_hz": control_hz,
                           "speed": speed, "seed": seed, "keep_faults": keep_faults,
-                          "monitors": {gauge: [limits.warn, limits.stop] for gauge, limits in watched.items()}}
+                          "monitors": {gauge: [limits.warn, limits.stop] for gauge, limits in self.thresholds.items()}}
         self._files, self._layout = Files(name), Layout(self.spec)
         self._digest, self.log_path = self._layout.digest(self._settings), self._files.log
         self._child: subprocess.Popen | None = None

@@ -39,6 +39,11 @@ DEFAULTS: Mapping[str, Threshold] = {  # what the body process measures of every
 }
 
 
+def watched(driver: Mapping[str, Threshold], config: Mapping[str, Threshold]) -> dict[str, Threshold]:
+    """What is watched of a robot: of every one, what its driver adds, and what its config changes or adds."""
+    return {**DEFAULTS, **driver, **config}
+
+
 class Monitors:
     """Thresholds by gauge; what a robot does not measure is not watched."""
 

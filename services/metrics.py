@@ -71,6 +71,8 @@ METRICS = {m.name: m for m in (
     Declared("robot_spool_bytes", "gauge", "Size of the spool on disk."),
     Declared("robot_inner_overruns", "gauge", "Late periods of the body's inner loop since the body started."),
     Declared("robot_body", "gauge", "Health of the body by name of the reading, in base units.", "reading"),
+    Declared("robot_body_warns", "gauge", "From which value on a reading of the body is warned of.", "reading"),
+    Declared("robot_body_stops", "gauge", "From which value on a reading of the body stops the robot.", "reading"),
     Declared("state", "gauge", "1 for the state that a process is in, 0 for the others.", "state"),
     Declared("coordinator_members", "gauge", "Services and robots that have not left in order, by whether they live.",
              "alive"),

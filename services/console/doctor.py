@@ -27,7 +27,7 @@ from gymnasium import spaces
 from robots import registry
 from robots.body import Body
 from robots.driver import Driver, Health, Mode, RobotError, RobotSpec, Signals
-from robots.monitors import DEFAULTS, Monitors
+from robots.monitors import Monitors, watched
 from robots.realtime import real_time
 from services.config import Config
 from services.embodiment import robot_spec
@@ -302,7 +302,7 @@ def pictures(seen: Watched, spec: RobotSpec) -> Iterator[Finding]:
 
 def gauges(health: Health, driver: Driver, config: Config) -> Iterator[Finding]:
     """Every gauge of the robot, beside its thresholds."""
-    thresholds = {**DEFAULTS, **driver.thresholds, **config.robot.monitors}
+    thresholds = watched(driver.thresholds, config.robot.monitors)
     monitors = Monitors(thresholds)
     for name, value in health.gauges.items():
         warnings, reason = monitors.look({name: value})

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from robots.monitors import Threshold
 from services.coordinator.status import RobotStatus, ServiceStatus, Status
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -22,12 +23,16 @@ ACT = ("fault", "dead")
 UNKNOWN = "–"
 SLIGHT = 0.1
 WIDTH = 88  # columns; wider would only pull apart what belongs together
+UNITS = {  # by the end of a gauge's name: what stands in its place, and how its values are written
+    "_celsius": (" °C", ".1f"), "_newton_metres": (" N m", ".1f"), "_radians": (" rad", ".2f"), "_seconds": (" s", ".2f"),
+    "_volts": (" V", ".2f"), "_ratio": ("", ".2f"),
+}
 
 
 def view(status: Status, remaining: float | None = None, note: str = "") -> RenderableType:
     """The whole picture. `remaining`: seconds until the run ends by itself; `note`: one more line, of what goes on."""
     parts = [_title(status, remaining), _members([*status.services, *status.robots]),
-             *([_robots(status.robots)] if status.robots else []),
+             *([_robots(status.robots)] if status.robots else []), *_gauges(status.robots),
              _figures(status), *([Text(note, style="bold")] if note else [])]
     spaced = [part for each in parts for part in (each, "")]
     return Constrain(Padding(Group(*spaced[:-1]), (1, 0)), WIDTH)
@@ -35,7 +40,7 @@ def view(status: Status, remaining: float | None = None, note: str = "") -> Rend
 
 def line(status: Status) -> str:
     """The same in one line, for logs."""
-    robots = [f"{r.name} {_state(r)} {_number(r.control_hz, '.1f')} Hz speed {_number(r.speed, '.2f')} "
+    robots = [f"{r.name} {_state(r)}{f' ({r.detail})' if r.detail else ''} {_number(r.control_hz, '.1f')} Hz speed {_number(r.speed, '.2f')} "
               f"p99 {_ms(r.control_period_seconds.get('p99'))} "
               f"missed {r.deadline_misses} unsent {r.unacknowledged_chunks}" for r in status.robots]
     troubled = [f"{s.name} {_state(s)}" for s in status.services if _colour(s) != "green"]
@@ -97,6 +102,45 @@ def _robots(robots: Sequence[RobotStatus]) -> RenderableType:
             _number(_milli(robot.control_period_seconds.get("p99")), ".1f"), _late(robot), _count(robot.steps),
             _number(_milli(robot.action_age_seconds.get("p50")), ".1f"), str(robot.unacknowledged_chunks))
     return table
+
+
+def _gauges(robots: Sequence[RobotStatus]) -> list[RenderableType]:
+    """What is watched of robots, beside what warns of it and what stops them: one table for all that are watched
+    alike."""
+    alike: dict[tuple, list[RobotStatus]] = {}
+    for robot in robots:
+        watched = tuple((name, gauge["warns"], gauge["stops"]) for name, gauge in robot.gauges.items()
+                        if gauge["warns"] is not None)
+        alike.setdefault(watched, []).append(robot)
+    return [_gauge_table(watched, of) for watched, of in alike.items() if watched]
+
+
+def _gauge_table(watched: Sequence[tuple], robots: Sequence[RobotStatus]) -> RenderableType:
+    table = _table({"gauges": 0}, {})
+    table.columns[0].width = max(len("warns at"), *(len(robot.name) for robot in robots))  # headings may take two lines
+    for name, *_ in watched:
+        table.add_column(_heading(name), justify="right", vertical="bottom")
+    for robot in robots:
+        table.add_row(robot.name, *(_reading(name, robot) for name, *_ in watched))
+    for title, limits in (("warns at", [warns for _, warns, _ in watched]),
+                          ("stops at", [stops for _, _, stops in watched])):
+        table.add_row(title, *(_number(limit, "g") for limit in limits), style="dim")
+    return table
+
+
+def _heading(gauge: str) -> str:
+    end = next((end for end in UNITS if gauge.endswith(end)), "")
+    return gauge.removesuffix(end).replace("_", " ") + UNITS.get(end, ("",))[0]
+
+
+def _reading(gauge: str, robot: RobotStatus) -> Text:
+    """Coloured by its limits; where it only warns, by whether the robot says so."""
+    value, warns, stops = (robot.gauges[gauge][key] for key in ("value", "warns", "stops"))
+    style = next((style for end, (_, style) in UNITS.items() if gauge.endswith(end)), ".4g")
+    if stops is None:
+        return Text(format(value, style), "yellow" if gauge in robot.detail else "")
+    limits = Threshold(warns, stops)
+    return Text(format(value, style), "red" if limits.stops(value) else "yellow" if limits.warns(value) else "")
 
 
 def _figures(status: Status) -> RenderableType:

@@ -61,7 +61,14 @@ def _robot(roster: Roster, ledger: Ledger, name: str, now: float) -> RobotStatus
         policy_round_trip_seconds=spread("robot_policy_round_trip_seconds", p50=.5, p99=.99),
         unacknowledged_chunks=total("robot_unacknowledged_chunks"), spool_bytes=total("robot_spool_bytes"),
         weights_version=total("robot_weights_version"), reward_per_step=recent.reward_per_step(),
-        reward_history=recent.history())
+        reward_history=recent.history(), gauges=_gauges(totals, name))
+
+
+def _gauges(totals: Totals, robot: str) -> dict[str, dict[str, float | None]]:
+    values, warns, stops = (totals.readings("robot", metric, robot)
+                            for metric in ("robot_body", "robot_body_warns", "robot_body_stops"))
+    return {gauge: {"value": value, "warns": warns.get(gauge), "stops": stops.get(gauge)}
+            for gauge, value in values.items()}
 
 
 def _replay(totals: Totals) -> ReplayStatus:

@@ -30,7 +30,8 @@ class ServiceStatus:
 class RobotStatus(ServiceStatus):
     """`control_hz`: rate of the control loop over the last seconds, `speed`: of the robot's clock, times real time; the
     other figures are those of the whole run.
-    `reward_per_step`: over the last minute; `reward_history`: in `BINS` bins, oldest first, null without steps."""
+    `reward_per_step`: over the last minute; `reward_history`: in `BINS` bins, oldest first, null without steps.
+    `gauges`: of its health, by name, the `value` now and what it `warns` and `stops` at, null where it does not."""
 
     control_hz: float | None = None
     speed: float | None = None
@@ -46,6 +47,7 @@ class RobotStatus(ServiceStatus):
     weights_version: int = -1
     reward_per_step: float | None = None
     reward_history: list[float | None] = field(default_factory=list)
+    gauges: dict[str, dict[str, float | None]] = field(default_factory=dict)  # value warns stops
 
 
 @dataclass(frozen=True)

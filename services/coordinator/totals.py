@@ -99,6 +99,11 @@ class Totals:
         """When a sender reported last [s of its own clock]; 0 where it never did."""
         return max((account.time for account in self._of(kind, name)), default=0.0)
 
+    def readings(self, kind: str, metric: str, name: str) -> dict[str, float]:
+        """A gauge with a label as the present boot of one sender reported it last, by label; those that are finite."""
+        return {key.partition(":")[2]: value for account in self._of(kind, name)
+                for key, value in account.now.items() if key.partition(":")[0] == metric}
+
     def labels(self, kind: str, metric: str) -> dict[str, float]:
         """The totals of a metric with a label, by label."""
         keys = {key for account in self._of(kind, "") for key in account.before | account.now

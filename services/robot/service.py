@@ -78,6 +78,9 @@ class RobotNode:
                               deadline=robot.action_deadline)
             clockwork = Clockwork(robot, body, control, node)
             node.on_order = control.order
+            for gauge, limits in body.thresholds.items():
+                node.gauge("robot_body_warns", limits.warn, gauge)
+                node.gauge("robot_body_stops", limits.stop, gauge)
             with spool, node, Crew(threading.Event()) as crew:
                 crew.start("policy", lambda: policy.work(crew))
                 crew.start("spool", lambda: spool.work(crew))

@@ -1,6 +1,7 @@
 """The coordinator through its sockets, with nodes of ours and with bare clients."""
 
 import json
+import math
 import os
 
 import pytest
@@ -54,6 +55,23 @@ def test_nodes_learn_where_each_other_are_and_their_figures_arrive(here):
                 seen = until(lambda: {s.name: s for s in status(operator).services if s.state == "running"}, "state")
                 assert seen["learner"].alive == "alive" and seen["learner"].heartbeat_age < PATIENCE
         assert learner.address("telemetry") == here.addresses["telemetry"]
+
+
+def test_what_a_robot_measures_of_itself_arrives_beside_its_limits(here):
+    control = here.addresses["control"]
+    with zmq.Context() as context, client(control) as operator:
+        with Node("robot", "robot-0", config(), context, control=control) as robot:
+            robot.gauge("robot_body", 0.5, "tilt_radians")
+            robot.gauge("robot_body_warns", 0.6, "tilt_radians")
+            robot.gauge("robot_body_stops", math.inf, "tilt_radians")  # it only warns
+            robot.gauge("robot_body", 3.0, "packets_lost")  # nobody watches these
+            robot.gauge("robot_body_warns", 60.0, "temperature_celsius")  # it measures none
+            gauges = until(lambda: (robots := status(operator).robots) and robots[0].gauges, "gauges")
+        assert gauges == {"tilt_radians": {"value": 0.5, "warns": 0.6, "stops": None},
+                          "packets_lost": {"value": 3.0, "warns": None, "stops": None}}
+        with Node("robot", "robot-0", config(), context, control=control) as robot:
+            robot.gauge("robot_body", 0.1, "battery_ratio")
+            until(lambda: [*status(operator).robots[0].gauges] == ["battery_ratio"], "the gauges of another boot")
 
 
 def test_the_coordinator_is_in_its_own_status_with_its_restarts(here):

@@ -69,12 +69,57 @@ def test_the_view_does_not_jump_while_only_figures_change():
     assert shapes[0] == shapes[1]
 
 
+def _gauge(value: float, warns: float | None = None, stops: float | None = None) -> dict[str, float | None]:
+    return {"value": value, "warns": warns, "stops": stops}
+
+
+ARM = {"effort_ratio": _gauge(0.412, 0.9), "torque_residual_ratio": _gauge(0.05, 0.6), "speed_ratio": _gauge(1.0),
+       "temperature_celsius": _gauge(32.0, 60.0, 75.0), "camera_age_seconds": _gauge(0.033, 0.3),
+       "link_age_seconds": _gauge(0.004, 0.1), "overrun_ratio": _gauge(0.0, 0.05)}
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_what_is_watched_of_robots_stands_beside_what_warns_and_what_stops(width):
+    robots = [replace(ROBOT, name=f"ur5e-{n}", gauges=ARM | {"temperature_celsius": _gauge(32.04 + n, 60.0, 75.0)})
+              for n in range(2)]
+    drawn = _drawn(replace(STATUS, robots=robots), width)
+    rows = {row.split("  ")[0]: row.split()[-6:] for row in drawn.splitlines() if "0.41" in row or " at " in row}
+    assert rows == {"ur5e-0": ["0.41", "0.05", "32.0", "0.03", "0.00", "0.00"],
+                    "ur5e-1": ["0.41", "0.05", "33.0", "0.03", "0.00", "0.00"],
+                    "warns at": ["0.9", "0.6", "60", "0.3", "0.1", "0.05"],
+                    "stops at": ["–", "–", "75", "–", "–", "–"]}
+    assert "effort" in drawn and "°C" in drawn and "speed ratio" not in drawn  # nobody watches the last
+    assert max(map(cell_len, drawn.splitlines())) <= width
+
+
+def test_robots_that_are_watched_unlike_each_other_stand_apart():
+    robots = [replace(ROBOT, name="near", gauges={"tilt_radians": _gauge(0.2, 0.6, 1.0)}),
+              replace(ROBOT, name="far", gauges={"battery_ratio": _gauge(0.5, 0.3, 0.1)})]
+    drawn = _drawn(replace(STATUS, robots=robots))
+    assert drawn.count("stops at") == 2 and drawn.index("tilt rad") < drawn.index("battery\n")
+    assert "warns at" not in _drawn(STATUS)
+
+
+@pytest.mark.parametrize(("gauge", "told", "colour"), [
+    (_gauge(0.25, 0.3, 0.1), "", "33"), (_gauge(0.05, 0.3, 0.1), "", "31"), (_gauge(0.5, 0.3, 0.1), "", ""),
+    (_gauge(0.5, 0.3), "", ""), (_gauge(0.25, 0.3), "battery_ratio 0.25 (warns at 0.3)", "33")])
+def test_a_gauge_is_yellow_where_it_warns_and_red_where_it_stops(gauge, told, colour):
+    """A battery; of one that only warns nobody but the robot knows which way it is watched."""
+    status = replace(STATUS, robots=[replace(ROBOT, detail=told, gauges={"battery_ratio": gauge})])
+    console = Console(width=80, force_terminal=True, color_system="standard", record=True, file=open("/dev/null", "w"))
+    with console.file:
+        console.print(live.view(status))
+        [row] = [row for row in console.export_text(styles=True).splitlines() if f"{gauge['value']:.2f}" in row
+                 and "warns" not in row]
+    assert (f"\x1b[{colour}m" in row) == bool(colour)
+
+
 def test_a_service_in_trouble_says_why():
     faulty = replace(STATUS, robots=[replace(ROBOT, state="fault", detail="tilt of 1.4 rad")],
                      services=[_service("learner", alive="dead", detail="heard last in Rome")])
     drawn = _drawn(faulty)
     assert "tilt of 1.4 rad" in drawn and "dead      heard last in Rome" in drawn
-    assert "learner dead" in live.line(faulty)
+    assert "learner dead" in live.line(faulty) and "a1_walk-0 fault (tilt of 1.4 rad)" in live.line(faulty)
 
 
 def test_who_said_that_it_ends_is_not_called_dead_when_it_is_silent():
