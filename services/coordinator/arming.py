@@ -2,7 +2,8 @@
 
 A robot comes up disarmed, at its first start and after any crash of what moves it. It is armed when nobody paused it,
 the run is not ending, it was heard just now, it can read its signals, and its steps have somewhere to go. A faulted
-robot is never armed. Each further attempt waits twice as long, until the robot has stayed armed for a while.
+robot is never armed. Each further attempt waits twice as long, until the robot has stayed armed for a while, or an
+operator says that it may go on.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Arming:
             return False
         attempts.next, attempts.wait = now + attempts.wait, min(2 * attempts.wait, LONGEST)
         return True
+
+    def anew(self, robot: str) -> None:
+        """Somebody looked at this robot: the next attempt is a first one."""
+        self._attempts.pop(robot, None)
 
 
 def objection(condition: Condition) -> str:

@@ -206,6 +206,8 @@ class CoordinatorService:
         elif ask.command == "resume":
             self._ledger.paused = {name: who for name, who in self._ledger.paused.items() if name not in robots}
             self._due["save"] = 0.0
+            for name in robots:
+                self._arming.anew(name)
         elif ask.command == "stop" and not ask.robot:
             self._stopping = True
 

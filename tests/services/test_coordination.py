@@ -184,6 +184,14 @@ def test_arming_backs_off_and_forgets_once_the_robot_has_stayed_armed():
     assert arming.wanted("robot-0", condition(), 201.0 + WELL)
 
 
+def test_a_robot_that_somebody_looked_at_is_not_waited_for():
+    arming = Arming()
+    last = [now for now in range(0, 200) if arming.wanted("robot-0", condition(), float(now))][-1]
+    assert not arming.wanted("robot-0", condition(), last + 0.9)
+    arming.anew("robot-0")
+    assert arming.wanted("robot-0", condition(), last + 0.9)
+
+
 def test_an_order_is_repeated_under_its_number_until_it_is_answered():
     relay = Relay(first_number=100)
     number = relay.order("pause", ["robot-0", "robot-1"], 0.0, "ann", asker=b"ann")
