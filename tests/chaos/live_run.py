@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from services.console.operator import Operator, OperatorError
 from services.coordinator.status import RobotStatus, Status
 from services.run_folder import RunFolder
 
-CONFIG = Path(__file__).parents[2] / "configs" / "a1_walk.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs"
 ROBOT = "unitree_a1-0"
 SETTINGS = {"agent.size": "debug", "replay.prefill": 64, "replay.batch": 4, "replay.length": 16,
             "learner.train_ratio": 8, "learner.publish_seconds": 1, "learner.checkpoint_seconds": 2,
@@ -28,10 +29,12 @@ PATIENCE = 60.0  # seconds to start; many times what it takes, so that a busy ma
 
 
 class LiveRun:
-    """`daydreamer run` of an A1 double with a small agent."""
+    """`daydreamer run` of an A1 double with a small agent; of another `config`, with other `settings`, where those are
+    given, and then `robot` is its name."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, config: str = "a1_walk.yaml", robot: str = ROBOT, **settings: Any) -> None:
         self.home, self.folder = home, RunFolder(home / "chaos")
+        self._config, self._name, self._settings = CONFIGS / config, robot, SETTINGS | settings
         self._output = home / "output.txt"
         self.process: subprocess.Popen | None = None
         self._operator: Operator | None = None
@@ -39,10 +42,10 @@ class LiveRun:
 
     def start(self) -> None:
         """Start or resume it, and wait until the coordinator answers."""
-        changes = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+        changes = [part for key, value in self._settings.items() for part in ("--set", f"{key}={value}")]
         with open(self._output, "ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "services.cli", "run", str(CONFIG), "--plain", "--name", "chaos",
+                [sys.executable, "-m", "services.cli", "run", str(self._config), "--plain", "--name", "chaos",
                  "--home", str(self.home), *changes],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         control = self.until(self._control, PATIENCE, "the run says where it can be reached")
@@ -66,15 +69,34 @@ class LiveRun:
 
     def robot(self) -> RobotStatus:
         """The robot's part of the status. Raises OperatorError, StopIteration while it is not known."""
-        return next(robot for robot in self.status().robots if robot.name == ROBOT)
+        return next(robot for robot in self.status().robots if robot.name == self._name)
 
     def pid(self, name: str) -> int:
         """The process that runs a service now, as its log says; the body's, as its lock says. 0 where there is none."""
         if name == "body":
-            return Files(f"{self.folder.path.resolve()}/{ROBOT}").owner()[0]
+            return Files(f"{self.folder.path.resolve()}/{self._name}").owner()[0]
         log = self.folder.logs / f"{name}.log"
         begun = re.findall(rf"{re.escape(name)} begins as process (\d+)", log.read_text()) if log.exists() else []
         return int(begun[-1]) if begun and alive(int(begun[-1])) else 0
+
+    def below(self, module: str) -> int:
+        """The process `python -m module` that the body started. 0 where there is none."""
+        body = self.pid("body")
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                parent = int(stat.read_text().rpartition(")")[2].split()[1])
+                if parent == body and f"-m\0{module}\0" in (stat.parent / "cmdline").read_text():
+                    return int(stat.parent.name)
+        return 0
+
+    def play(self, module: str, fault: str, **fields: Any) -> None:
+        """A fault, by the protocol double `module` below the body: an order in the pipe that it reads orders from."""
+        with open(f"/proc/{self.below(module)}/fd/0", "w") as orders:
+            orders.write(json.dumps({"fault": fault, **fields}) + "\n")
+
+    def ask(self, command: str, token: str = "") -> str:
+        """What an operator types, and the answer. Raises OperatorError."""
+        return self._operator.ask(command, token=token)
 
     def until(self, what: Callable[[], object], seconds: float, why: str) -> Any:
         """The first true value; a status that cannot be had is not true."""
@@ -96,7 +118,7 @@ class LiveRun:
     def clear(self) -> None:
         """Leave nothing behind, whatever happened."""
         self._hang_up()
-        pids = [self.pid(name) for name in ("coordinator", "replay", "learner", "policy", ROBOT, "body")]
+        pids = [self.pid(name) for name in ("coordinator", "replay", "learner", "policy", self._name, "body")]
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()

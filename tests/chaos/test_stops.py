@@ -11,7 +11,6 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import live_run
 import pytest
 from live_run import LiveRun, alive
 
@@ -52,10 +51,8 @@ def until(true, what, seconds=20.0):
 def test_with_learner_policy_and_replay_dead_the_robot_is_brought_to_rest_before_the_run_ends(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     monkeypatch.setenv("DIARY", str(tmp_path / "diary"))
-    monkeypatch.setattr(live_run, "ROBOT", "Diary-0")
-    monkeypatch.setattr(live_run, "SETTINGS", live_run.SETTINGS | {
+    run = LiveRun(tmp_path, robot="Diary-0", **{
         "robot.driver": "test_stops:Diary", "robot.options.pose": "stand", "robot.options.lift_after": "0"})
-    run = LiveRun(tmp_path)
     try:
         run.start()
         run.until(lambda: run.robot().state == "armed" and all(map(run.pid, ("learner", "policy", "replay"))), 60,
