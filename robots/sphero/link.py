@@ -1,13 +1,14 @@
 """What a Sphero is told and tells: powers for its motors, what it confirmed of them, and a picture from above.
 
 `SpheroLink` is the way to a toy over Bluetooth and to a webcam, and the same to a double in a process of its own: there
-the Bluetooth client writes to a TCP port what it would write into the air, and the camera opens a stream's URL.
+the Bluetooth client writes to a TCP port what it would write into the air, and the camera opens a stream's URL. Either
+way the toy is talked to by a process of its own, which stops it when this one dies.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from robots.cameras.camera import Camera, Frame
@@ -18,11 +19,12 @@ from robots.driver import LinkLost
 from robots.link import Link
 from robots.protocol import ProtocolDouble
 from robots.sphero.options import SpheroOptions
-from robots.sphero.pilot import Pilot, Powers
-from robots.sphero.radio import Ether, bluetooth
+from robots.sphero.pilot import GIVE_UP, Powers
+from robots.sphero.pilot_process import PilotProcess
 
 PICTURE = (240, 320)  # pixels of the webcam's picture in which the ball is looked for
 DOUBLE = "robots.sphero.protocol_double"
+BLUETOOTH, LOOPBACK = "robots.sphero.radio:bluetooth", "robots.sphero.loopback:air"
 
 
 class BallState(NamedTuple):
@@ -34,7 +36,7 @@ class BallState(NamedTuple):
     frame: Frame
 
 
-Way = tuple[Ether, str, Camera]  # to the toy, its name, and what looks at it
+Way = tuple[Sequence, str, Camera]  # what makes the air to the toy (as in PilotProcess), its name, what looks at it
 
 
 class SpheroLink(Link[Powers, BallState]):
@@ -48,19 +50,24 @@ class SpheroLink(Link[Powers, BallState]):
     def __init__(self, options: SpheroOptions, way: Callable[[float], Way],
                  double: ProtocolDouble | None = None) -> None:
         self._options, self._find_way, self.double = options, way, double
-        self._ether: Ether | None = None
         self._camera: Camera | None = None
-        self._pilot: Pilot | None = None
+        self._pilot: PilotProcess | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that talks to the toy; 0 while there is none."""
+        return 0 if self._pilot is None else self._pilot.pid
 
     def open(self, timeout: float) -> BallState:
         """The toy awake, at rest and unstabilized, and a picture. Raises LinkLost, CameraLost."""
         deadline = time.monotonic() + timeout
         try:
-            self._ether, name, self._camera = self._find_way(timeout)
-            self._pilot = Pilot(self._options.model, name, self._ether, self._options.colour)
+            air, name, self._camera = self._find_way(timeout)
+            self._pilot = PilotProcess({"air": [*air], "model": self._options.model, "name": name,
+                                        "colour": [*self._options.colour], "give_up": GIVE_UP})
             self._camera.open(max(0.1, deadline - time.monotonic()))
             while not self._pilot.heard:
-                if time.monotonic() > deadline:
+                if self._pilot.lost or time.monotonic() > deadline:
                     raise LinkLost(f"sphero: {self._pilot.trouble or f'not found within {timeout:g} s'}")
                 time.sleep(0.01)
             return self._state()
@@ -79,10 +86,10 @@ class SpheroLink(Link[Powers, BallState]):
 
     def close(self) -> None:
         """Zero to the toy, if it answers; then let go of it and of the camera."""
-        for part in (self._pilot, self._ether, self._camera):
+        for part in (self._pilot, self._camera):
             if part is not None:
                 part.close()
-        self._pilot = self._ether = self._camera = None
+        self._pilot = self._camera = None
         if self.double is not None:
             self.double.stop()
 
@@ -99,18 +106,16 @@ class SpheroLink(Link[Powers, BallState]):
 def hardware(options: SpheroOptions) -> SpheroLink:
     """The toy called `options.address`, and the camera above it."""
     camera = CaptureProcess(Webcam(options.camera, width=0, height=0, fps=0), View(size=PICTURE))
-    return SpheroLink(options, lambda _: (bluetooth(), options.address, camera))
+    return SpheroLink(options, lambda _: ([BLUETOOTH], options.address, camera))
 
 
 def protocol(options: SpheroOptions, seed: int) -> SpheroLink:
     """A double in a process of its own, which starts anew with each `open`."""
-    from robots.sphero.loopback import air  # not on a robot's computer
-
     double = ProtocolDouble(DOUBLE, {"model": options.model, "start": options.start, "seed": seed})
 
     def way(timeout: float) -> Way:
         said = double.start(timeout)
         size = tuple(said["size"])
-        return air(said["port"]), said["name"], CaptureProcess(Webcam(said["camera"], 0, 0, 0), View(size=size))
+        return [LOOPBACK, said["port"]], said["name"], CaptureProcess(Webcam(said["camera"], 0, 0, 0), View(size=size))
 
     return SpheroLink(options, way, double)

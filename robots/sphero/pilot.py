@@ -6,7 +6,7 @@ before; the SDK's own queue spaces them as the model wants it. Of several wishes
 lives `TTL`; then both motors get zero. While it lives it is said again every `KEEP`, which also shows whether the toy
 still answers.
 
-A toy that is lost is looked for again, with more and more patience, until `GIVE_UP`. When it is back, it begins at
+A toy that is lost is looked for again, with more and more patience, until it is given up. When it is back, it begins at
 rest. What a lost toy does, nobody can say: one of version 1 is told to stop by itself after `OWN_TIMEOUT` without a
 command, where its firmware obeys that also for raw motors; the makers do not promise it.
 """
@@ -33,7 +33,7 @@ KEEP = 0.25  # s
 PATIENCE, FIRST_PATIENCE = 0.3, 3.0  # s that an answer may take: at most so much later comes a zero. At first it wakes
 DEAF, SILENCE = 1.0, 2.0  # s without an answer after which it is told zero alone, and the connection is given up
 FIND = 5.0  # s to look for the toy
-FIRST_WAIT, LONGEST_WAIT, GIVE_UP = 0.5, 8.0, 60.0  # s between attempts, and until the link is lost
+FIRST_WAIT, LONGEST_WAIT, GIVE_UP = 0.5, 8.0, 60.0  # s between attempts, and until the toy is lost
 OWN_TIMEOUT = 2.0  # s
 BATTERY_EVERY = 60.0  # s
 AT_REST = (0, 0)
@@ -43,11 +43,12 @@ Powers = tuple[int, int]  # of the left and the right motor, -255 to 255
 class Pilot:
     """The toy called `name`, of a `model`, through `ether`; its shell is lit in `colour` (as the tracker's). `powers`:
     what it has confirmed; `heard`: when it last did [monotonic ns], 0 before, because what answers but takes no powers
-    is of no use; `trouble`: why it is not reached now; `lost`: it has been given up; `gauges`: what else is known of
-    it."""
+    is of no use; `trouble`: why it is not reached now; `lost`: it has been given up, after `give_up` seconds; `gauges`:
+    what else is known of it."""
 
-    def __init__(self, model: str, name: str, ether: Ether, colour: Sequence[float]) -> None:
+    def __init__(self, model: str, name: str, ether: Ether, colour: Sequence[float], give_up: float = GIVE_UP) -> None:
         self._kind, self._name, self._ether, self._light = self._prompt(model), name, ether, _light(colour)
+        self._give_up = give_up
         self.heard, self.powers, self.trouble, self.lost = 0, AT_REST, "", False
         self.gauges = {"toy_reconnects": 0.0, "toy_unanswered_commands": 0.0}
         self._patience, self._battery_due = FIRST_PATIENCE, 0.0
@@ -56,10 +57,11 @@ class Pilot:
         self._thread = threading.Thread(target=self._work, name="sphero", daemon=True)
         self._thread.start()
 
-    def wish(self, powers: Powers) -> None:
-        """What the motors shall get from now on, for `TTL`. Never blocks."""
+    def wish(self, powers: Powers, moment: float | None = None) -> None:
+        """What the motors shall get from now on, for `TTL` since `moment`, when it was wished [monotonic s]; now, where
+        that is not said. Never blocks."""
         news = powers != self._wish
-        self._wish, self._wished = powers, time.monotonic()
+        self._wish, self._wished = powers, time.monotonic() if moment is None else moment
         if news:
             self._news.set()
 
@@ -79,7 +81,7 @@ class Pilot:
                 log.warning("sphero: %s: %s", self._name, self.trouble)
             if self.heard > reached * 1e9:
                 wait, reached = FIRST_WAIT, self.heard * 1e-9
-            self.lost = time.monotonic() - reached > GIVE_UP
+            self.lost = time.monotonic() - reached > self._give_up
             self._ending.wait(wait)
             wait = min(2 * wait, LONGEST_WAIT)
             self.gauges["toy_reconnects"] += not self._ending.is_set()

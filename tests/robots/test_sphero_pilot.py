@@ -61,9 +61,9 @@ def flying():
     """Makes pilots; in the end they are closed, and nothing of the SDK is left."""
     before, pilots = threading.active_count(), []
 
-    def fly(toy, model="sprk", name="SK-1234", spaced=False):
+    def fly(toy, model="sprk", name="SK-1234", spaced=False, **more):
         ether = Ether(toy.find, toy.client)
-        one = Pilot(model, name, ether, BLUE)
+        one = Pilot(model, name, ether, BLUE, **more)
         if not spaced:  # a toy's pace would take half of a test's time
             one._kind.toy_type = one._kind.toy_type._replace(cmd_safe_interval=0.002)
         pilots.append((one, ether))
@@ -114,6 +114,16 @@ def test_when_wishes_stop_the_power_ends_with_their_time_to_live(flying):
     until(lambda: toy.firmware.powers == AT_REST)
     assert toy.told[-1][0] - last > 0.9 * TTL
     time.sleep(1.0)  # the SDK's own thread, had we used it, would have said it again after 0.8 s
+    assert [powers for _, powers in toy.told] == [AHEAD, AT_REST]
+
+
+def test_a_wish_that_waited_on_its_way_to_the_pilot_lives_no_longer(flying):
+    toy = Toy()
+    one = flying(toy)
+    wishing(one, AHEAD, lambda: toy.firmware.powers == AHEAD)
+    until(lambda: toy.firmware.powers == AT_REST)
+    one.wish(AHEAD, time.monotonic() - TTL)
+    time.sleep(0.3)  # several turns of the pilot
     assert [powers for _, powers in toy.told] == [AHEAD, AT_REST]
 
 
@@ -209,8 +219,7 @@ def test_a_radio_that_hangs_holds_nobody_up(flying, monkeypatch):
 @pytest.mark.parametrize("name, why", [("SK-9999", "near"), ("SB-1234", "no Sphero SPRK")])
 def test_a_toy_that_is_not_found_is_given_up_in_the_end_and_named(flying, monkeypatch, name, why):
     monkeypatch.setattr(pilot, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(pilot, "GIVE_UP", 0.1)
     toy = Toy(name="SB-1234")
-    one = flying(toy, name=name)
+    one = flying(toy, name=name, give_up=0.1)
     until(lambda: one.lost)
     assert why in one.trouble and name in one.trouble

@@ -9,6 +9,7 @@ import pytest
 
 from robots.cameras.camera import CameraLost
 from robots.driver import Clip, CommandRejected, FaultLatched, LinkLost, Mode, StaleState, Stop
+from robots.sphero import link as links
 from robots.sphero.driver import SpheroDriver
 from robots.sphero.options import SpheroOptions
 
@@ -20,11 +21,28 @@ CONTROL_HZ = 4.0  # commands live 0.75 s, and after 1.5 s of trouble it is disar
 
 
 @pytest.fixture(scope="module")
-def toy():
-    driver = SpheroDriver(SpheroOptions(start="centre", link="protocol"), CONTROL_HZ)
-    driver.connect(30)
-    yield driver
+def odd(tmp_path_factory):
+    """While this file is there, the SDK raises."""
+    return tmp_path_factory.mktemp("sphero") / "odd"
+
+
+@pytest.fixture(scope="module")
+def toy(odd):
+    with pytest.MonkeyPatch.context() as world:
+        world.setenv("ODD_SPHERO", str(odd))
+        world.setattr(links, "LOOPBACK", "odd_sphero:air")
+        driver = SpheroDriver(SpheroOptions(start="centre", link="protocol"), CONTROL_HZ)
+        driver.connect(30)
+        yield driver
+        driver.disconnect()
+
+
+def hasty(driver, monkeypatch):
+    """Give the toy up after half a second."""
     driver.disconnect()
+    monkeypatch.setattr(links, "GIVE_UP", 0.5)
+    driver.connect(30)
+    driver.arm()
 
 
 @pytest.fixture
@@ -125,23 +143,18 @@ def test_a_fifth_of_the_packets_lost_and_a_stall_of_200_ms_only_slow_it_down(dri
     assert driver.health().mode == Mode.ARMED and not driver.health().fault
 
 
-def out_of_order(*_):
-    raise RuntimeError("out of order")
-
-
 @pytest.mark.parametrize("fault", ["drop", "corrupt", "raise"])
-def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, monkeypatch, caplog, fault):
+def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, odd, fault):
     """Also where nothing is wrong but that the SDK raises."""
-    monkeypatch.setattr("robots.sphero.pilot.SILENCE", 1.0)
     pumped(driver, lambda: powers(driver).any(), action=AHEAD)
     before = driver.health().gauges["toy_reconnects"]
-    with monkeypatch.context() as odd:
-        if fault == "raise":
-            odd.setattr(driver.link._pilot._kind, "set_raw_motors", out_of_order)
-        else:
-            driver.link.double.order(fault, seconds=0.8)
-        pumped(driver, lambda: driver.health().link_age > driver.spec.command_ttl, action=AHEAD)
-    assert ("out of order" in caplog.text) == (fault == "raise")
+    if fault == "raise":
+        odd.touch()
+        pumped(driver, lambda: "out of order" in driver.link._pilot.trouble, action=AHEAD)
+    else:
+        driver.link.double.order(fault, seconds=0.8)
+    pumped(driver, lambda: driver.health().link_age > driver.spec.command_ttl, action=AHEAD)
+    odd.unlink(missing_ok=True)
     assert driver.command(AHEAD).clip & (Clip.STALE | Clip.DISARMED)
     assert driver.spec.signals.contains(driver.read().values) and not driver.read().values["ball_lost"]
     pumped(driver, lambda: driver.health().link_age < 0.5, 20)
@@ -150,12 +163,13 @@ def test_a_toy_that_is_lost_for_a_while_rests_and_then_goes_on(driver, monkeypat
     pumped(driver, lambda: np.allclose(powers(driver), -70 / 255), action=BACK)
 
 
-def test_a_call_of_the_sdk_that_raises_again_and_again_is_in_the_end_a_lost_link_that_says_so(driver, monkeypatch):
-    with monkeypatch.context() as odd:
-        odd.setattr("robots.sphero.pilot.GIVE_UP", 0.5)
-        odd.setattr(driver.link._pilot._kind, "set_raw_motors", out_of_order)
+def test_a_call_of_the_sdk_that_raises_again_and_again_is_in_the_end_a_lost_link_that_says_so(driver, odd, monkeypatch):
+    with monkeypatch.context() as patience:
+        hasty(driver, patience)
+        odd.touch()
         with pytest.raises(LinkLost, match="out of order"):
             for_a_while(driver, 15.0, AHEAD)
+    odd.unlink()
     driver.disconnect()
     driver.connect(30)
 
@@ -175,8 +189,21 @@ def test_a_hidden_ball_rests_and_a_frozen_camera_is_started_anew(driver):
     pumped(driver, lambda: driver.health().link_age < 0.5, 20)
 
 
+def test_the_process_that_can_stop_the_toy_ends_with_its_owner_and_not_by_signals_that_are_meant_for_all(driver):
+    pumped(driver, lambda: powers(driver).any(), action=AHEAD)
+    os.kill(driver.link.pid, signal.SIGTERM)  # as systemd sends it to every process of a service
+    os.kill(driver.link.pid, signal.SIGINT)
+    pumped(driver, lambda: np.allclose(powers(driver), -70 / 255), action=BACK)
+    os.kill(driver.link.pid, signal.SIGKILL)
+    with pytest.raises(LinkLost, match="the process that talks to it has ended"):
+        for_a_while(driver, 5.0, AHEAD)
+    driver.disconnect()
+    driver.connect(30)
+    assert not powers(driver).any()
+
+
 def test_a_killed_double_is_lost_without_holding_anybody_up(driver, monkeypatch):
-    monkeypatch.setattr("robots.sphero.pilot.GIVE_UP", 0.5)
+    hasty(driver, monkeypatch)
     for_a_while(driver, 0.3, AHEAD)
     os.kill(driver.link.double.pid, signal.SIGKILL)
     with pytest.raises((LinkLost, CameraLost)):  # whichever is given up first: both end with the double
