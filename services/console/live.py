@@ -24,8 +24,8 @@ UNKNOWN = "–"
 SLIGHT = 0.1
 WIDTH = 88  # columns; wider would only pull apart what belongs together
 UNITS = {  # by the end of a gauge's name: what stands in its place, and how its values are written
-    "_celsius": (" °C", ".1f"), "_newton_metres": (" N m", ".1f"), "_radians": (" rad", ".2f"), "_seconds": (" s", ".2f"),
-    "_volts": (" V", ".2f"), "_ratio": ("", ".2f"),
+    "_celsius": (" °C", ".1f"), "_newton_metres": (" N m", ".1f"), "_radians": (" rad", ".2f"),
+    "_seconds": (" s", ".2f"), "_volts": (" V", ".2f"), "_ratio": ("", ".2f"),
 }
 
 
@@ -40,7 +40,8 @@ def view(status: Status, remaining: float | None = None, note: str = "") -> Rend
 
 def line(status: Status) -> str:
     """The same in one line, for logs."""
-    robots = [f"{r.name} {_state(r)}{f' ({r.detail})' if r.detail else ''} {_number(r.control_hz, '.1f')} Hz speed {_number(r.speed, '.2f')} "
+    robots = [f"{r.name} {_state(r)}{f' ({r.detail})' if r.detail else ''} "
+              f"{_number(r.control_hz, '.1f')} Hz speed {_number(r.speed, '.2f')} "
               f"p99 {_ms(r.control_period_seconds.get('p99'))} "
               f"missed {r.deadline_misses} unsent {r.unacknowledged_chunks}" for r in status.robots]
     troubled = [f"{s.name} {_state(s)}" for s in status.services if _colour(s) != "green"]

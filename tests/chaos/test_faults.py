@@ -107,7 +107,7 @@ def test_lost_and_spoiled_datagrams_a_stall_and_a_clock_that_jumps_go_by_unnotic
 
 def test_a_robot_that_is_gone_is_waited_for_and_acts_again_when_it_is_back(a1: LiveRun):
     a1.play(A1, "disconnect")
-    a1.until(lambda: a1.robot().state == "disarmed" and "robot not heard for" in a1.robot().detail, SOON, "it is missed")
+    a1.until(lambda: "robot not heard for" in a1.robot().detail and a1.robot().state == "disarmed", SOON, "it is away")
     a1.play(A1, "reconnect")
     acts_again(a1)
 
