@@ -7,6 +7,7 @@ process and the same driver as in a run, so that the rates are those of a run.
 from __future__ import annotations
 
 import ctypes
+import difflib
 import math
 import os
 import re
@@ -38,6 +39,7 @@ FREE_GIB, FSYNC = 5.0, 0.05  # of disk wanted; seconds that a write to it may ta
 UNSYNCHRONISED = 0x40  # STA_UNSYNC of adjtimex(2)
 IMPORTS = 60.0  # s that an SDK may take to import
 SLOW = 0.95  # of the inner rate, below which an operator should look
+ALIKE = 0.8  # of a gauge's name, from which on another one may have been meant
 CAMERA_AGE, OLD = "camera_age_seconds", 0.3  # the gauge; s, of frames that come every 0.03 to 0.1 s
 WAYS_OUT = {  # what to do about a gauge that is past its threshold
     "battery_ratio": "charge it", "battery_volts": "charge it",
@@ -254,6 +256,9 @@ def reading(readings: list[tuple[float, Signals]], body: Driver, seconds: float)
                   if not np.isfinite(value).all()})
     if odd:
         return Finding(WRONG, "signals", f"{', '.join(odd)}: not finite; check the sensors")
+    if len(readings) < 3 and body.health().link_age < 1 / body.spec.control_hz:
+        return Finding(LOOK, "signals", f"nothing new in {seconds:g} s, though it is heard: it stands still until it is "
+                       "commanded, as an environment does")
     if len(readings) < 3:
         return Finding(WRONG, "signals", f"{len(readings)} readings in {seconds:g} s: the robot does not send; is it "
                        "powered on and in the right mode?")
@@ -301,7 +306,7 @@ def pictures(seen: Watched, spec: RobotSpec) -> Iterator[Finding]:
 
 
 def gauges(health: Health, driver: Driver, config: Config) -> Iterator[Finding]:
-    """Every gauge of the robot, beside its thresholds."""
+    """Every gauge of the robot, beside its thresholds; and what the config watches in vain."""
     thresholds = watched(driver.thresholds, config.robot.monitors)
     monitors = Monitors(thresholds)
     for name, value in health.gauges.items():
@@ -311,6 +316,10 @@ def gauges(health: Health, driver: Driver, config: Config) -> Iterator[Finding]:
             f", stops at {limits.stop:g}" if limits and math.isfinite(limits.stop) else "")
         way = f"; {WAYS_OUT.get(name, 'see its page in docs/robots')}" if warnings or reason else ""
         yield Finding(WRONG if reason else LOOK if warnings else OK, name, told + way)
+    for name in (name for name in config.robot.monitors if name not in health.gauges):
+        near = difflib.get_close_matches(name, health.gauges, n=1, cutoff=ALIKE)
+        yield Finding(LOOK if near else OK, name, "not measured over this link, so not watched" + (
+            f"; did you mean {near[0]}?" if near else ""))
 
 
 def _options(config: Config) -> Any:

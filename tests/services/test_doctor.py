@@ -165,6 +165,21 @@ def test_a_gauge_near_its_limit_comes_with_what_to_do():
     assert graded(found, doctor.OK) == {"toy_watchdog": "1"}
 
 
+@pytest.mark.parametrize("gauge, grade, said", [
+    ("temperature_celcius", doctor.LOOK, "not watched; did you mean temperature_celsius?"),
+    ("battery_ratio", doctor.OK, "not measured over this link, so not watched")])
+def test_a_gauge_that_is_watched_in_vain_is_told_and_one_that_is_misspelt_is_worth_a_look(gauge, grade, said):
+    health = Health(Mode.DISARMED, gauges={"temperature_celsius": 30.0})
+    watched = config(monitors={gauge: {"warn": 50.0, "stop": 60.0}})
+    found = list(doctor.gauges(health, make_driver("unitree_a1", {}), watched))
+    assert said in graded(found, grade)[gauge]
+
+
+def test_an_environment_that_stands_still_until_it_is_commanded_is_no_robot_that_does_not_send(tmp_path):
+    found = list(doctor.examine(configs.load("configs/cartpole.yaml"), tmp_path, 0.5))
+    assert not graded(found, doctor.WRONG) and "until it is commanded" in graded(found, doctor.LOOK)["signals"]
+
+
 @pytest.mark.parametrize("options, said", [
     (["--robot", "hardware"], "one way to it only"), (["--double", "protocol"], "one way to it only"),
     (["--robot", "real"], "--robot real: hardware or double"), (["--double", "x"], "--double x: direct or protocol"),
