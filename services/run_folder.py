@@ -20,7 +20,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -101,13 +101,12 @@ def claim(home: str | Path, config: Config) -> Iterator[RunFolder]:
     with settings that may not change. Then no data in the folder was touched.
     """
     folder = RunFolder(Path(home) / config.name)
-    _check_is_run(folder)
-    with _writable(folder):
-        folder.path.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
         lock = _lock(folder)
     try:
         folder.info.unlink(missing_ok=True)  # of a process that was killed; with our lock it would look alive
-        _prepare(folder, config)
+        with _alone(folder):
+            _prepare(folder, config)
         yield folder
         folder.info.unlink(missing_ok=True)
     finally:
@@ -117,10 +116,8 @@ def claim(home: str | Path, config: Config) -> Iterator[RunFolder]:
 def join(home: str | Path, config: Config) -> RunFolder:
     """The same folder for a single service that was started by hand: prepared and checked as by `claim`, but shared."""
     folder = RunFolder(Path(home) / config.name)
-    _check_is_run(folder)
-    with _writable(folder):
-        folder.path.mkdir(parents=True, exist_ok=True)
-    _prepare(folder, config)
+    with _alone(folder):
+        _prepare(folder, config)
     return folder
 
 
@@ -201,6 +198,24 @@ def _prepare(folder: RunFolder, config: Config) -> None:
 
 
 @contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Nobody else makes this folder, or judges it half made: services that are started by hand come at once. Makes it,
+    where nothing speaks against that."""
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunFolderError(f"{folder.path}: is a file, not a run's folder; --name or --home chooses another place")
+    with _writable(folder):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with suppress(OSError):  # of network disks that do not lock folders
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _check_is_run(folder)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
 def _writable(folder: RunFolder) -> Iterator[None]:
     try:
         yield
@@ -210,9 +225,7 @@ def _writable(folder: RunFolder) -> Iterator[None]:
 
 
 def _check_is_run(folder: RunFolder) -> None:
-    if folder.path.exists() and not folder.path.is_dir():
-        raise RunFolderError(f"{folder.path}: is a file, not a run's folder; --name or --home chooses another place")
-    if folder.path.is_dir() and not folder.config.exists() and set(os.listdir(folder.path)) - {"lock"}:
+    if not folder.config.exists() and set(os.listdir(folder.path)) - {"lock"}:
         raise RunFolderError(f"{folder.path}: is not a run's folder (no config.yaml in it); --name chooses another")
 
 

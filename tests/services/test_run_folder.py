@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -131,3 +132,12 @@ def test_a_place_that_cannot_be_written_is_an_error_with_a_way_out(tmp_path):
     with (pytest.raises(RunFolderError, match="cannot be written .*--home"),
           run_folder.claim(tmp_path / "runs", _config())):
         pass
+
+
+def test_services_that_are_started_by_hand_at_once_share_the_folder_that_one_of_them_makes(tmp_path):
+    with ThreadPoolExecutor(8) as services:
+        for attempt in range(20):
+            config = _config(name=f"run{attempt}")
+            folders = [service.result() for service in
+                       [services.submit(run_folder.join, tmp_path, config) for _ in range(8)]]
+            assert {folder.config.exists() for folder in folders} == {True}
