@@ -45,6 +45,7 @@ from robots.body_layout import (
 )
 from robots.clock import Clock
 from robots.driver import Driver, FaultLatched, Health, LinkLost, Mode, RobotError, Stop
+from robots.link import address_of
 from robots.monitors import DEFAULTS, Monitors, Threshold
 from robots.realtime import real_time
 from robots.registry import checked, driver_class, make_driver
@@ -277,8 +278,8 @@ class BodyProcess:
 
 def hardware(driver: str, options: Mapping[str, Any]) -> str:
     """Names the robot at an address, whatever its run is called; empty for a double, which is its run's own."""
-    chosen = checked(driver_class(driver).Options, options)
-    return f"{driver}@{chosen.address}" if getattr(chosen, "link", "direct") == "hardware" else ""
+    address = address_of(checked(driver_class(driver).Options, options))
+    return f"{driver}@{address}" if address else ""
 
 
 def main(settings: Mapping[str, Any], timeout: float = 10.0) -> None:

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 C = TypeVar("C")
 S = TypeVar("S")
 KINDS = ("direct", "protocol", "hardware")
+
+
+def address_of(options: Any) -> str:
+    """Where the robot is that these options mean; empty for a double, and where they do not say. A robot without a
+    choice of links has only the one that `address` names."""
+    return getattr(options, "address", "") if getattr(options, "link", "hardware") == "hardware" else ""
 
 
 class Link(ABC, Generic[C, S]):

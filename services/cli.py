@@ -120,7 +120,7 @@ def jog(config: ConfigFile, changes: Changes = None, which: Which = "", double: 
 
     settings = settings_of(config, changes, which=which, double=double)
     jogging.check(settings, axis, by, seconds)
-    if settings.robot.options.get("link") == "hardware" and not yes:
+    if jogging.is_real(settings) and not yes:
         typer.confirm("The robot will move. Is nobody near it, and a hand at the stop button?", abort=True)
     jogged = jogging.jog(settings, home, axis, by, seconds)
     console = Console()

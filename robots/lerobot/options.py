@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 RESUME = {"resume": True}  # where the robot is connected may change; what its numbers mean may not
 TURN = math.pi / 180
+PLACE = re.compile("(^|_)(port|ip|host|address|serial)")  # in names of fields of LeRobot's configs
 # unit in a config -> (unit of the signal, factor)
 UNITS = {"degrees": ("rad", TURN), "radians": ("rad", 1.0), "metres": ("m", 1.0), "millimetres": ("m", 1e-3),
          "degrees_per_second": ("rad/s", TURN), "radians_per_second": ("rad/s", 1.0),
@@ -91,6 +94,12 @@ class LeRobotOptions:
         ):
             if not good:
                 raise ValueError(f"{name}: {getattr(self, name)!r}: allowed is {allowed}")
+
+    @property
+    def address(self) -> str:
+        """Names the robot on this computer: by where its config says that it is, else by all that it says."""
+        places = {key: value for key, value in self.config.items() if PLACE.search(key)} or dict(self.config)
+        return f"{self.type} {json.dumps(places, sort_keys=True, default=str)}"
 
     @property
     def features(self) -> list[Feature]:

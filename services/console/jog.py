@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from robots.body import Body
+from robots.body_process import hardware
 from robots.driver import Clip, FaultLatched, Mode, RobotError, Stop
 from robots.realtime import real_time
 from services.config import Config, ConfigError
@@ -80,6 +81,11 @@ def check(config: Config, axis: int, by: float, seconds: float) -> None:
         raise ConfigError(f"--by {by:g}: allowed is -0.5 to 0.5 of the action's range, not 0")
     if not 0 < seconds <= 5:
         raise ConfigError(f"--seconds {seconds:g}: allowed is above 0, to 5")
+
+
+def is_real(config: Config) -> bool:
+    """Whether somebody could stand in its way."""
+    return bool(hardware(config.robot.driver, config.robot.options))
 
 
 def _moving(space: spaces.Space, rest: np.ndarray, axis: int, by: float) -> np.ndarray:

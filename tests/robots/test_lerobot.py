@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robots.driver import Clip, LinkLost, Mode, StaleState, Stop
+from robots.body import Body
+from robots.driver import Clip, FaultLatched, LinkLost, Mode, StaleState, Stop
 from robots.lerobot.options import Feature
 from robots.registry import make, make_driver
 
@@ -287,3 +288,22 @@ def test_a_robot_of_the_real_package_is_found_by_its_type_and_driven(tmp_path):
     driver.disconnect()
     with pytest.raises(LinkLost, match="walker: LeRobot has .*real_wobbly"):
         make_driver("lerobot", options() | {"type": "walker"}).connect(20.0)
+
+
+def test_one_process_at_a_time_drives_it_and_its_fault_is_met_at_its_port_whoever_drives_it(tmp_path):
+    run, jog = (Body(f"{tmp_path}-{clamp:g}", "lerobot", options(port=str(tmp_path / "tty"), clamp=clamp))
+                for clamp in (360.0, 5.0))
+    try:
+        run.connect(30.0)
+        with pytest.raises(LinkLost, match="another process of this computer drives this robot"):
+            jog.connect(30.0)
+        run.stop(Stop.ESTOP)
+        run.disconnect()
+        jog.connect(30.0)
+        with pytest.raises(FaultLatched, match="emergency stop .latched"):
+            jog.arm()
+        jog.clear_fault("Ada")
+        jog.arm()
+    finally:
+        for body in (run, jog):
+            body.disconnect()

@@ -101,3 +101,14 @@ def test_a_robot_that_is_busy_with_something_of_its_own_was_not_jogged(tmp_path,
     monkeypatch.setattr(jogging, "PATIENCE", 0.5)
     with pytest.raises(NotJogged, match=said):
         jog(sleepwalker(when), tmp_path, axis=0, by=0.1, seconds=1.0)
+
+
+@pytest.mark.parametrize(("robot", "real"), [
+    ({"driver": "ur5e", "task": "reach"}, False), ({"driver": "ur5e", "options": {"link": "protocol"}}, False),
+    ({"driver": "ur5e", "options": {"link": "hardware", "address": "10.0.0.7"}}, True),
+    ({"driver": "gym", "options": {"id": "CartPole-v1"}}, False),
+    ({"driver": "lerobot", "options": {"type": "so101_follower", "config": {"port": "/dev/ttyACM0"}, "units": {
+        "pan.pos": {"unit": "degrees", "low": -90, "high": 90, "speed": 60}}}}, True)])
+def test_an_operator_is_asked_before_what_somebody_could_stand_beside(robot, real):
+    """Also where there is no double that it could be instead."""
+    assert jogging.is_real(configs.from_mapping({"name": "demo", "robot": {"task": "reach"} | robot})) == real
