@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from robots.body import Body
 from robots.driver import FaultLatched, Mode
 from robots.monitors import Monitors, Threshold
+from services import config as configs
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 numbers = itertools.count()
 finite = st.floats(-1e6, 1e6)
 
@@ -85,3 +88,16 @@ def test_a_body_near_its_limit_goes_on_and_warns(lying):
     body.arm()
     wait_until(lambda: body.health().warnings)
     assert body.health().mode == Mode.ARMED and "tilt_radians" in body.health().warnings[0]
+
+
+@pytest.mark.parametrize("config, gauge, warns, stops", [
+    ("a1_walk", "temperature_celsius", 50, 60), ("a1_walk", "torque_newton_metres", 38, 42),
+    ("a1_run", "tilt_radians", 0.6, math.inf), ("ur5e_reach", "temperature_celsius", 60, 75),
+    ("xarm_pick_place", "torque_residual_ratio", 0.6, math.inf), ("sphero_navigate", "battery_volts", 7.0, 6.5),
+    ("ur5e_pick_place", "link_age_seconds", 0.1, math.inf), ("sphero_navigate", "overrun_ratio", 0.05, math.inf)])
+def test_the_robots_of_our_configs_are_watched_as_their_pages_say(config, gauge, warns, stops):
+    """With what every robot and each driver is watched for, where the config does not say it."""
+    robot = configs.load(CONFIGS / f"{config}.yaml").robot
+    limits = Body(config, robot.driver, robot.options, robot.control_hz, monitors=robot.monitors).thresholds[gauge]
+    assert (limits.warn, limits.stop) == (warns, stops)
+    assert not math.isfinite(stops) or Monitors({gauge: limits}).look({gauge: float(stops)})[1]
