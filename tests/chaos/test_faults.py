@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from live_run import LiveRun
+from live_run import PATIENCE, LiveRun
 
 from daydreamer.replay.stats import columns, verify
 from services.console.operator import OperatorError
@@ -30,7 +30,7 @@ PROTOCOL = {"robot.options.link": "protocol", "learner.train_ratio": 1}
 def started(run: LiveRun) -> Iterator[LiveRun]:
     try:
         run.start()
-        acts_again(run)
+        acts_again(run, PATIENCE)
         yield run
     finally:
         run.clear()
@@ -43,12 +43,13 @@ def a1(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
 
 @pytest.fixture(scope="module")
 def ur5e(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
-    yield from started(LiveRun(tmp_path_factory.mktemp("ur5e"), "ur5e_reach.yaml", "ur5e-0", **PROTOCOL))
+    yield from started(LiveRun(tmp_path_factory.mktemp("ur5e"), "ur5e_reach.yaml", "ur5e-0", **PROTOCOL,
+                               **{"robot.options.camera": "front"}))
 
 
-def acts_again(run: LiveRun) -> None:
+def acts_again(run: LiveRun, seconds: float = SOON) -> None:
     """It is armed and records."""
-    run.until(lambda: run.robot().state == "armed", SOON, "the robot acts")
+    run.until(lambda: run.robot().state == "armed", seconds, "the robot acts")
     before = run.robot().steps
     run.until(lambda: run.robot().steps > before, SOON, "it records steps")
 
@@ -91,16 +92,16 @@ def ends_with_all_its_steps_on_disk(run: LiveRun) -> None:
 
 def test_lost_and_spoiled_datagrams_a_stall_and_a_clock_that_jumps_go_by_unnoticed(a1: LiveRun):
     before, begun, states = a1.robot(), time.monotonic(), set()
-    a1.play(A1, "loss", ratio=0.2, seconds=2.0)
-    a1.play(A1, "corrupt", ratio=0.5, seconds=2.0)
+    a1.play(A1, "loss", ratio=0.2, seconds=1.5)
+    a1.play(A1, "corrupt", ratio=0.5, seconds=1.5)
     a1.play(A1, "stall", seconds=0.2)
     a1.play(A1, "clock", seconds=10.0)
-    while time.monotonic() < begun + 3.0:
+    while time.monotonic() < begun + 2.5:
         states.add(a1.robot().state)
         time.sleep(0.1)
     assert states == {"armed"}
     after = a1.robot()
-    assert after.steps - before.steps > 0.7 * 20 * 2.0  # what is reported is up to a second old
+    assert after.steps - before.steps > 0.7 * 20 * 1.5  # what is reported is up to a second old
     for counted in ("packets_lost", "packets_refused", "clock_jumps"):
         assert after.gauges[counted]["value"] > before.gauges[counted]["value"]
 
@@ -156,6 +157,13 @@ def test_a_protective_stop_is_left_as_the_controller_allows_it(ur5e: LiveRun):
     with pytest.raises(OperatorError, match="5s after"):
         ur5e.ask("clear_fault", token="Ada")
     looked_after(ur5e)
+
+
+def test_a_picture_that_freezes_is_seen_to_be_old_and_waited_for(ur5e: LiveRun):
+    ur5e.play(UR5E, "freeze", seconds=2.5)
+    ur5e.until(lambda: ur5e.robot().gauges["camera_age_seconds"]["value"] > 1.0, SOON, "the picture is old")
+    ur5e.until(lambda: ur5e.robot().state == "disarmed" and "not heard" in ur5e.robot().detail, SOON, "it stands")
+    acts_again(ur5e)
 
 
 def test_an_sdk_that_dies_is_a_lost_controller_which_is_taken_up_again(ur5e: LiveRun):
