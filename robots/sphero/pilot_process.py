@@ -94,6 +94,9 @@ def main(settings: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):  # nobody listens any more
             _serve(pilot)
     finally:
+        late = threading.Timer(LEAVING, os._exit, (1,))  # a radio that hangs keeps no orphan alive
+        late.daemon = True
+        late.start()
         pilot.close()
         ether.close()
 
@@ -122,3 +125,4 @@ def _tell(known: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     main(json.loads(sys.argv[1]))
+    os._exit(0)  # threads of an SDK may hang

@@ -1,5 +1,6 @@
 """A ball whose owner dies or hangs while it rolls. It is a toy that does not stop by itself."""
 
+import contextlib
 import json
 import os
 import signal
@@ -58,7 +59,10 @@ def rolling(ball):
     body.connect(30)
     body.arm()
     roll(body, ball)
+    first = body.pid
     yield body
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(first, signal.SIGKILL)  # one that hangs would not end with the test
     body.disconnect()
 
 
