@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")  # LeRobot's names have dots
+STEP = r'"[^"]+"|[^".]+'  # of a dotted key; one that has a dot itself stands in quotes
 
 
 class ConfigError(Exception):
@@ -41,12 +42,13 @@ def read(path: str | Path) -> Written:
 
 
 def parse_changes(changes: Iterable[str]) -> Written:
-    """`a.b=value` from the command line; the value is YAML, an empty one the empty string. Raises ConfigError."""
+    """`a.b=value` from the command line, or `a."b.c"=value`; the value is YAML, an empty one the empty string. Raises
+    ConfigError."""
     written = Written()
     for change in changes:
         key, equals, text = change.partition("=")
-        words = key.strip().split(".")
-        if not equals or not all(WORD.fullmatch(word) for word in words):
+        words = _steps(key.strip())
+        if not equals or not words or not all(WORD.fullmatch(word) for word in words):
             raise ConfigError(f"--set {change}: write it as key=value, for example learner.train_ratio=32")
         changed = _parse(text, "--set " + key.strip(), ".".join(words)) if text.strip() else Written({"": ""})
         value = changed.values.get("", changed.values)
@@ -60,6 +62,12 @@ def parse_changes(changes: Iterable[str]) -> Written:
 def dump(values: Mapping[str, Any]) -> str:
     """YAML text that `read` gives back unchanged."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=100, allow_unicode=True)
+
+
+def _steps(key: str) -> list[str]:
+    """The words of a dotted key; none where it is no such key."""
+    found = re.fullmatch(rf"(?:{STEP})(?:\.(?:{STEP}))*", key)
+    return [word.strip('"') for word in re.findall(STEP, key)] if found else []
 
 
 def _read(path: Path, below: tuple[Path, ...]) -> Written:

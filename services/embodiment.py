@@ -11,6 +11,7 @@ from gymnasium import spaces
 from robots import environments, registry
 from robots.driver import Driver, RobotSpec
 from robots.gym import OUTCOME
+from robots.link import address_of
 from services.config import AUTO, Config, ConfigError
 
 
@@ -27,12 +28,19 @@ def robot_spec(config: Config) -> RobotSpec:
     return driver.spec
 
 
-def check_link(config: Config) -> None:
-    """Raises ConfigError where the config's robot has no such thing as a link to choose."""
+def takes_link(config: Config, link: str) -> bool:
+    """Whether this link of the config's robot has to be chosen. Raises ConfigError where there is none to choose, but
+    for the hardware that a robot without a double is."""
     options = registry.driver_class(config.robot.driver).Options
-    if "link" not in {field.name for field in dataclasses.fields(options)}:
-        raise ConfigError(f"{config.name}: robot.driver: {config.robot.driver}: there is one way to it only; leave out "
-                          "--robot and --double")
+    if "link" in {field.name for field in dataclasses.fields(options)}:
+        return True
+    try:
+        if link == "hardware" and address_of(registry.checked(options, config.robot.options)):
+            return False
+    except ValueError as error:
+        raise ConfigError(f"{config.name}: robot.{_placed(str(error))}") from error
+    raise ConfigError(f"{config.name}: robot.driver: {config.robot.driver}: there is one way to it only; leave out "
+                      "--robot and --double")
 
 
 def check_speed(config: Config, driver: Driver) -> None:

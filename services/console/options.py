@@ -18,11 +18,11 @@ def settings_of(path: Path, changes: Sequence[str] | None, *, name: str = "", se
     """The config, with the options that stand for a setting. What `--robot` or `--double` puts in the place of a double
     in this process has a clock of its own: `speed: auto` is 1 there."""
     named = {"name": name or None, "seed": seed, "robot.count": count, "training.steps": steps,
-             "training.episode_steps": episode_steps, "robot.options.link": (link := _link(which, double))}
-    given = [f"{key}={value}" for key, value in named.items() if value is not None]
-    settings = configs.load(path, [*(changes or ()), *given])
-    if which or double:
-        embodiment.check_link(settings)
+             "training.episode_steps": episode_steps}
+    given = [*(changes or ()), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    settings, link = configs.load(path, given), _link(which, double)
+    if link is not None and embodiment.takes_link(settings, link):
+        settings = configs.load(path, [*given, f"robot.options.link={link}"])
     if settings.robot.speed == configs.AUTO and link not in (None, "direct"):
         return replace(settings, robot=replace(settings.robot, speed=1.0))
     return settings

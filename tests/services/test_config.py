@@ -8,6 +8,7 @@ import pytest
 
 from services import config as configs
 from services.config import ConfigError
+from services.embodiment import robot_spec
 
 ROBOT = "robot: {driver: unitree_a1, task: walk}\n"
 
@@ -100,7 +101,8 @@ def test_bytes_that_are_no_text_are_an_error_that_names_the_file(tmp_path):
     assert _error(path).startswith(f"{path}: cannot be read: ")
 
 
-@pytest.mark.parametrize("change", ["learner.train_ratio", "=3", "learner..nice=3", "a b=3"])
+@pytest.mark.parametrize("change", ["learner.train_ratio", "=3", "learner..nice=3", "a b=3",
+                                    "seed.=3", 'learner."nice=3', '"learner""nice"=3'])
 def test_a_change_that_is_not_key_equals_value_is_refused(tmp_path, change):
     assert "write it as key=value" in _error(_write(tmp_path, ROBOT), change)
 
@@ -113,6 +115,28 @@ def test_numbers_words_and_lists_on_the_command_line_have_the_types_they_look_li
     assert config.robot.model_keys == ("tilt", "joint_angles")
     assert config.network.keys == ""
     assert config.robot.options == {"pose": "no"}
+
+
+def test_names_that_others_gave_their_motors_may_have_dots(tmp_path):
+    """As LeRobot's do; a setting of ours has none."""
+    path = _write(tmp_path, """
+robot:
+  driver: lerobot
+  task: centre
+  options: {type: so101_follower, units: {elbow.pos: {unit: degrees, low: -60, high: 60, speed: 60}}}
+""")
+    config = configs.load(path, ['robot.options.units."elbow.pos".speed=30', "robot.options.hz=40"])
+    assert config.robot.options["units"] == {"elbow.pos": {"unit": "degrees", "low": -60, "high": 60, "speed": 30}}
+    written = tmp_path / "written.yaml"
+    written.write_text(configs.to_yaml(config))
+    assert configs.load(written) == config
+    assert ":2: learner.nice: unknown key" in _error(_write(tmp_path, ROBOT + "learner.nice: 3\n"))
+
+
+def test_the_config_of_the_page_about_ones_own_robot_is_one(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "robots" / "your_own.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    assert robot_spec(configs.load(_write(tmp_path, text))).action_space.shape == (6,)
 
 
 def test_later_files_and_the_command_line_win_and_every_value_knows_its_origin(tmp_path):

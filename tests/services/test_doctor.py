@@ -16,7 +16,9 @@ from robots.registry import make_driver
 from robots.task import Outcome, Task
 from services import cli
 from services import config as configs
+from services.config import ConfigError
 from services.console import doctor
+from services.console.options import settings_of
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,21 @@ def test_a_gauge_that_is_watched_in_vain_is_told_and_one_that_is_misspelt_is_wor
 def test_an_environment_that_stands_still_until_it_is_commanded_is_no_robot_that_does_not_send(tmp_path):
     found = list(doctor.examine(configs.load("configs/cartpole.yaml"), tmp_path, 0.5))
     assert not graded(found, doctor.WRONG) and "until it is commanded" in graded(found, doctor.LOOK)["signals"]
+
+
+def test_what_is_never_a_double_may_be_asked_for_as_hardware(tmp_path):
+    file = tmp_path / "arm.yaml"
+    file.write_text("""
+robot:
+  driver: lerobot
+  task: centre
+  options: {type: so101_follower, config: {port: 7}, units: {pan.pos: {unit: degrees, low: -90, high: 90, speed: 60}}}
+""")
+    assert settings_of(file, None, which="hardware") == settings_of(file, None)
+    with pytest.raises(ConfigError, match="one way to it only"):
+        settings_of(file, None, double="protocol")
+    with pytest.raises(ConfigError, match=r"robot.options.units: pan.pos: speed: -1.0: allowed"):
+        settings_of(file, ['robot.options.units."pan.pos".speed=-1.0'], which="hardware")
 
 
 @pytest.mark.parametrize("options, said", [
