@@ -43,6 +43,7 @@ class Clockwork:
             time.sleep(NAP)
             return False
         self._pacer.wait()
+        self._control.elapsed = self._pacer.period or 0.0
         if (period := self._pacer.period) is not None:
             self._node.observe("robot_control_period_seconds", period)
             self._node.count("robot_clock_seconds_total", period)

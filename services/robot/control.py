@@ -3,8 +3,8 @@
 Period t: read the signals, score them, ask the policy, wait for its answer until the deadline, apply the action for t
 or repeat the last one while it is no older than the robot's `command_ttl`, record the step. A step is handed over one
 period later, because only then is it known whether the episode goes on. Whatever keeps the robot from collecting
-(disarmed, paused, a fault, an unreadable observation, a silent policy, a full spool, a lost link) holds the robot and
-closes the episode; the next recorded step begins one.
+(disarmed, paused, a fault, an unreadable observation, a silent policy, a full spool, a lost link, a computer so busy
+that the last command expired) holds the robot and closes the episode; the next recorded step begins one.
 
 One thread calls `connect`, `tick` and `finish`; `order` is called from any.
 """
@@ -69,8 +69,9 @@ class Choice:
 class Control:
     """The loop's state and its period. `keys`: the signals that the policy sees; `deadline`: seconds to wait for it.
 
-    Seconds are the robot's, whose clock runs `speed` times as fast as the wall's, from now on. Of the period that was
-    last: `fell_back`, whether no answer came in time, and `overruns` of the body until then.
+    Seconds are the robot's, whose clock runs `speed` times as fast as the wall's, from now on. `elapsed`: those since
+    the period before began, told before each. Of the period that was last: `fell_back`, whether no answer came in time,
+    and `overruns` of the body until then.
     """
 
     def __init__(self, body: Driver, task: Task, policy: Policy, sink: Sink, node: Node, explorer: Explorer, *,
@@ -81,7 +82,7 @@ class Control:
         self._nothing = np.zeros(space.shape, space.dtype)
         self._orders: queue.SimpleQueue[tuple[Order, int]] = queue.SimpleQueue()
         self._estops = self.overruns = 0
-        self.speed, self.fell_back = 1.0, False
+        self.speed, self.elapsed, self.fell_back = 1.0, 0.0, False
         self.stopping = threading.Event()
         self._paused = ""
         self._stream = b""
@@ -151,6 +152,8 @@ class Control:
 
     def _period(self) -> None:
         start, self.fell_back = self._now(), False
+        if self.elapsed > self._body.spec.command_ttl:
+            self._interrupt()
         self._obey()
         signals, health = self._body.read(), self._body.health()
         self._report(health)

@@ -438,3 +438,17 @@ def test_a_reward_that_is_no_number_is_not_recorded():
     stage.task.score = lambda signals: Outcome(float("nan"))
     stage.run()
     assert stage.steps == [] and "reward" in stage.desk.detail and stage.body.commands == []
+
+
+@pytest.mark.parametrize(("times", "cut"), [(0.9, False), (1.1, True)])
+def test_a_period_that_began_after_the_last_command_expired_begins_an_episode(times, cut):
+    """Till then the robot held by itself: what came is not what the last action led to."""
+    stage = Stage()
+    stage.run(5)
+    stage.control.elapsed = times * stage.body.spec.command_ttl
+    stage.run()
+    stage.control.elapsed = PERIOD / 1e9
+    stage.run(2)
+    assert stage.column("is_first") == [True, *4 * [False], cut, False, False]
+    assert stage.column("is_last")[:5] == [*4 * [False], cut]
+    assert not any(stage.column("is_terminal"))
