@@ -138,7 +138,7 @@ def _reading(gauge: str, robot: RobotStatus) -> Text:
     """Coloured by its limits; where it only warns, by whether the robot says so."""
     value, warns, stops = (robot.gauges[gauge][key] for key in ("value", "warns", "stops"))
     style = next((style for end, (_, style) in UNITS.items() if gauge.endswith(end)), ".4g")
-    if stops is None:
+    if stops in (None, warns):
         return Text(format(value, style), "yellow" if gauge in robot.detail else "")
     limits = Threshold(warns, stops)
     return Text(format(value, style), "red" if limits.stops(value) else "yellow" if limits.warns(value) else "")

@@ -102,7 +102,8 @@ def test_robots_that_are_watched_unlike_each_other_stand_apart():
 
 @pytest.mark.parametrize(("gauge", "told", "colour"), [
     (_gauge(0.25, 0.3, 0.1), "", "33"), (_gauge(0.05, 0.3, 0.1), "", "31"), (_gauge(0.5, 0.3, 0.1), "", ""),
-    (_gauge(0.5, 0.3), "", ""), (_gauge(0.25, 0.3), "battery_ratio 0.25 (warns at 0.3)", "33")])
+    (_gauge(0.5, 0.3), "", ""), (_gauge(0.5, 0.3, 0.3), "", ""),
+    (_gauge(0.25, 0.3), "battery_ratio 0.25 (warns at 0.3)", "33")])
 def test_a_gauge_is_yellow_where_it_warns_and_red_where_it_stops(gauge, told, colour):
     """A battery; of one that only warns nobody but the robot knows which way it is watched."""
     status = replace(STATUS, robots=[replace(ROBOT, detail=told, gauges={"battery_ratio": gauge})])
