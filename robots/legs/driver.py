@@ -26,7 +26,8 @@ from robots.legs.options import LegsOptions
 from robots.safety import Limits
 from robots.setpoints import SetpointDriver, signals_of
 
-ESTIMATE_EVERY = 0.01  # s between updates of the velocity estimate
+ESTIMATE_EVERY = 0.01  # s between updates of the velocity estimate and of the torque residual
+RESIDUAL_SECONDS = 0.25  # for which a motor does not do what it is told, to show
 TILT_TO_PARK = 0.9  # rad; beyond it folding the legs would not lay the robot down
 FOLD_SECONDS, SINK_SECONDS = 2.0, 0.3
 STRAY = 0.05  # rad that a joint which rests on its stop may be beyond its range
@@ -80,6 +81,7 @@ class LegsDriver(SetpointDriver):
     def _begin(self, state: LowState) -> None:
         self._estimator.reset()
         self._felt: list[np.ndarray] = []  # accelerations since the last estimate
+        self._told, self._residual = LowCommand(state.q, _LIMP, _LIMP), np.zeros(12)
         self._up = up(state.quaternion)
         self._see(state)
 
@@ -141,11 +143,14 @@ class LegsDriver(SetpointDriver):
             self.link.reseed(seed)
 
     def _gauges(self) -> dict[str, float]:
-        """`tilt_radians` from upright, `torque_newton_metres` of the hardest working motor, `temperature_celsius` of
-        the hottest (a double's is always that of a room), what the link counts, and on a double in this process
-        `velocity_error_metres_per_second`: how far the estimated base velocity is from the true one."""
+        """`tilt_radians` from upright, `torque_newton_metres` of the hardest working motor,
+        `torque_residual_newton_metres` of the one that lately bore least what it was told (it is limp, blocked, or at
+        its limit), `temperature_celsius` of the hottest (a double's is always that of a room), what the link counts,
+        and on a double in this process `velocity_error_metres_per_second`: how far the estimated base velocity is from
+        the true one."""
         gauges = {"tilt_radians": math.acos(max(-1.0, min(1.0, float(self._up[2])))),
                   "torque_newton_metres": float(np.abs(self._state.tau).max()),
+                  "torque_residual_newton_metres": float(np.abs(self._residual).max()),
                   "temperature_celsius": self._state.temperature}
         if (truth := self.link.truth().get("base_velocity")) is not None:
             gauges["velocity_error_metres_per_second"] = float(np.linalg.norm(self._estimator.velocity - truth))
@@ -167,8 +172,19 @@ class LegsDriver(SetpointDriver):
             felt, self._felt = np.mean(self._felt, 0), []
             self._up = up(state.quaternion)
             if self._is_finite(state, felt):
-                self._estimator.update(self._estimate_every / self.spec.inner_hz, state.q, state.dq, self._up,
-                                       state.gyro, felt, state.foot_force)
+                seconds = self._estimate_every / self.spec.inner_hz
+                self._estimator.update(seconds, state.q, state.dq, self._up, state.gyro, felt, state.foot_force)
+                self._compare(seconds)
+
+    def _compare(self, seconds: float) -> None:
+        """What the motors bear with what their position loops would have them bear."""
+        state, told, most = self._state, self._told, self.anatomy.torque
+        wanted = np.clip(told.kp * (told.q - state.q) - told.kd * state.dq, -most, most)
+        self._residual += (1 - math.exp(-seconds / RESIDUAL_SECONDS)) * (state.tau - wanted - self._residual)
+
+    def _advance(self, order: LowCommand) -> None:
+        self._told = order
+        super()._advance(order)
 
     def _is_finite(self, state: LowState, felt: np.ndarray) -> bool:
         """Anything else is a fault, and an estimate made of it would never be finite again."""

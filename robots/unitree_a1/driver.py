@@ -44,7 +44,8 @@ class A1Driver(LegsDriver):
     anatomy = A1
     tasks = {"walk": A1Walk, "run": Run}
     thresholds = {"temperature_celsius": Threshold(50.0, 60.0),  # at 60 the robot switches the motor off by itself
-                  "torque_newton_metres": Threshold(38.0, 42.0)}
+                  "torque_newton_metres": Threshold(38.0, 42.0),
+                  "torque_residual_newton_metres": Threshold(10.0, 15.0)}  # a limp motor shows 16 at most
 
     def protocol(self) -> LegsLink:
         """To a double that speaks it, in a process of its own."""

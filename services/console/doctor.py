@@ -257,8 +257,8 @@ def reading(readings: list[tuple[float, Signals]], body: Driver, seconds: float)
     if odd:
         return Finding(WRONG, "signals", f"{', '.join(odd)}: not finite; check the sensors")
     if len(readings) < 3 and body.health().link_age < 1 / body.spec.control_hz:
-        return Finding(LOOK, "signals", f"nothing new in {seconds:g} s, though it is heard: it stands still until it is "
-                       "commanded, as an environment does")
+        return Finding(LOOK, "signals", f"nothing new in {seconds:g} s, though it is heard: it stands still until it "
+                       "is commanded, as an environment does")
     if len(readings) < 3:
         return Finding(WRONG, "signals", f"{len(readings)} readings in {seconds:g} s: the robot does not send; is it "
                        "powered on and in the right mode?")

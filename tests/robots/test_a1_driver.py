@@ -5,6 +5,8 @@ import pytest
 
 from robots.driver import Clip, FaultLatched, Mode, NotConnected, StaleState, Stop
 from robots.legs.filter import LowPass
+from robots.legs.link import LowCommand
+from robots.monitors import Monitors
 from robots.unitree_a1.anatomy import A1, NOMINAL
 from robots.unitree_a1.driver import A1Driver, A1Options
 
@@ -370,3 +372,22 @@ def test_nominal_actions_reach_a_little_around_standing():
     assert np.allclose(values["setpoint"], NOMINAL, atol=1e-6)
     values = last(periods(driver, 20, np.tile([0.0, 0.5, -0.5], 4)))
     assert np.allclose(values["setpoint"], NOMINAL + np.tile([0, 0.2, -0.2], 4), atol=1e-6)
+
+
+def test_a_motor_that_does_not_do_what_it_is_told_shows_and_one_that_does_shows_little(standing):
+    def residual():
+        return standing.health().gauges["torque_residual_newton_metres"]
+
+    rng = np.random.default_rng(0)
+    shown = [residual() for _ in range(20) for _ in periods(standing, 1, rng.uniform(-1, 1, 12))]
+    assert max(shown) < 1  # N m, under random actions: 0.4
+    exchange = standing.link.exchange
+
+    def limp(command):
+        works = np.arange(12) != 5
+        return exchange(LowCommand(command.q, works * command.kp, works * command.kd))
+
+    standing.link.exchange = limp
+    assert max(residual() for _ in range(40) for _ in periods(standing, 1, STAND)) > 15
+    assert "torque_residual" in Monitors(standing.thresholds).look(standing.health().gauges | {
+        "torque_residual_newton_metres": 15.5})[1]

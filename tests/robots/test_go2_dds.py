@@ -140,6 +140,13 @@ def test_a_hot_motor_and_an_empty_battery_are_warned_of_and_then_stop_it(armed):
         assert run(armed, 1, armed.hold, until=lambda: gauge(armed, "temperature_celsius") == 25)
 
 
+def test_a_motor_that_goes_limp_shows_by_what_it_does_not_bear(armed):
+    assert gauge(armed, "torque_residual_newton_metres") < 10
+    armed.play("temperature", celsius=95, motor=2)
+    assert run(armed, 5, STAND, until=lambda: gauge(armed, "torque_residual_newton_metres") > 14)
+    assert "torque_residual_newton_metres" in Monitors(armed.thresholds).look(armed.health().gauges)[1]
+
+
 def test_the_remote_stops_it_and_it_moves_only_while_its_button_is_held(armed):
     armed.play("remote", buttons=[])
     assert run(armed, 1, armed.hold, until=lambda: armed.health().mode == Mode.DISARMED)
