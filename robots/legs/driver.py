@@ -81,7 +81,7 @@ class LegsDriver(SetpointDriver):
     def _begin(self, state: LowState) -> None:
         self._estimator.reset()
         self._felt: list[np.ndarray] = []  # accelerations since the last estimate
-        self._told, self._residual = LowCommand(state.q, _LIMP, _LIMP), np.zeros(12)
+        self._told, self._residual, self._compared = LowCommand(state.q, _LIMP, _LIMP), np.zeros(12), state.time
         self._up = up(state.quaternion)
         self._see(state)
 
@@ -177,8 +177,11 @@ class LegsDriver(SetpointDriver):
                 self._compare(seconds)
 
     def _compare(self, seconds: float) -> None:
-        """What the motors bear with what their position loops would have them bear."""
+        """What the motors bear with what their position loops would have them bear; an old state says nothing of it."""
         state, told, most = self._state, self._told, self.anatomy.torque
+        if state.time == self._compared:
+            return
+        self._compared = state.time
         wanted = np.clip(told.kp * (told.q - state.q) - told.kd * state.dq, -most, most)
         self._residual += (1 - math.exp(-seconds / RESIDUAL_SECONDS)) * (state.tau - wanted - self._residual)
 

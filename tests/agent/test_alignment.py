@@ -106,7 +106,7 @@ def test_the_steps_before_a_window_tell_its_first_steps_what_to_expect(tmp_path,
 
 @pytest.mark.parametrize("model, behaviour", LEARNERS)
 def test_the_value_is_what_is_still_paid_until_the_end(tmp_path, model, behaviour):
-    agent, _ = valued(Countdown(), tmp_path, model, behaviour)
+    agent, _ = valued(Countdown(), tmp_path, model, behaviour, updates=400)  # after 300 it depends on the processor
     discount, told = 1 - 1 / DISCOUNT_HORIZON, values(agent, np.eye(5, dtype=np.float32)[1:])
     for left, value in enumerate(told[:2], 1):
         assert value == pytest.approx((1 - discount ** left) / (1 - discount), abs=0.5), "one step off is 0.9 or more"
@@ -120,9 +120,9 @@ def test_an_episode_that_is_cut_off_goes_on_in_the_value(tmp_path, model, behavi
     assert 6 < values(agent, experience[0]["observation"][:, 0]).mean() < 11
 
 
-def valued(env, folder, model, behaviour):
+def valued(env, folder, model, behaviour, updates=300):
     """An agent whose critic had time to learn, and what it learned from."""
-    experience = batches(env, folder, 300)
+    experience = batches(env, folder, updates)
     agent, _ = trained(env, experience, model=model, behaviour=behaviour, horizon=4, imagine_starts=16, slow_rate=0.1,
                        learning_rate=3e-3, discount_horizon=DISCOUNT_HORIZON)
     return agent, experience
