@@ -1,8 +1,8 @@
 """Driver of a Sphero: two motor powers at 2 Hz, and a camera above that sees where the ball is.
 
 As on the robot of DayDreamer the stabilization is off, the powers are small, and the model gets pictures alone: where
-the ball is heading shows only in how it moves. The ball rests when commands expire, when the toy or the camera is not
-heard, and while the ball is not seen; when that lasts it is disarmed, until somebody puts it back.
+the ball is heading shows only in how it moves, and under which powers. It rests when commands expire, when the toy or
+the camera is not heard, and while the ball is not seen; when that lasts it is disarmed, until somebody puts it back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from robots.sphero import link as links
 from robots.sphero.link import BallState, Powers
 from robots.sphero.options import SpheroOptions
 from robots.sphero.tasks import Navigate
-from robots.sphero.tracker import SIZE, Tracker
+from robots.sphero.tracker import Tracker
 
 INNER_HZ, LOOK_HZ = 20.0, 4.0  # at least: ticks per second, and pictures of a double in this process
 SEEN = 0.3  # s for which a ball seen in one picture counts as where it is
@@ -38,8 +38,9 @@ SphereLink = Link[Powers, BallState]
 
 class SpheroDriver(BasicDriver):
     """See the module. Signals: `image` of the arena from above; `ball_position` in it, -1 while the ball is lost;
-    `ball_lost`; `motor_powers` as the toy confirmed them, of full power; `goal`. `link` opens the way to a toy; without
-    it the options say which."""
+    `ball_lost`; `motor_powers` as the toy confirmed them, of full power; `powers_before`: those of the moments of the
+    pictures in `image`, newest first, of the options' `power`; `goal`. `link` opens the way to a toy; without it the
+    options say which."""
 
     Options = SpheroOptions
     tasks = {"navigate": Navigate}
@@ -48,11 +49,11 @@ class SpheroDriver(BasicDriver):
 
     def __init__(self, options: SpheroOptions = SpheroOptions(), control_hz: float = 2.0, seed: int = 0,
                  link: Callable[[], SphereLink] | None = None) -> None:
-        super().__init__(_spec(control_hz, options.frames))
+        super().__init__(_spec(control_hz, options.frames, options.pixels))
         self.options = options
         self._make_link = link or self._link_of_options
         self.link: SphereLink | None = None
-        self._tracker = Tracker(options.corners, options.colour)
+        self._tracker = Tracker(options.corners, options.colour, options.pixels)
         self._goal = np.asarray(options.goal, np.float32)
         if options.link != "direct":
             super().keep_pace(1.0)
@@ -68,15 +69,16 @@ class SpheroDriver(BasicDriver):
             self.link.keep_pace(self._speed)
         self._frame, self._seen, self._position = -1, None, np.zeros(2, np.float32)
         self._commands, self._burst = 0, None
-        self._pictures: deque[tuple[int, np.ndarray]] = deque()
+        self._moments: deque[tuple[int, np.ndarray, np.ndarray]] = deque()  # time, picture, powers; the newest last
         self._look(self.link.open(timeout))
 
     def measure(self) -> dict[str, np.ndarray]:
         """See the class."""
         lost = self._unseen() > SEEN
-        return {"image": self._image(), "ball_position": np.full(2, -1, np.float32) if lost else self._position,
+        image, powers = self._lately()
+        return {"image": image, "ball_position": np.full(2, -1, np.float32) if lost else self._position,
                 "ball_lost": np.array([lost], np.float32), "goal": self._goal,
-                "motor_powers": np.asarray(self._state.powers, np.float32) / FULL}
+                "motor_powers": np.asarray(self._state.powers, np.float32) / FULL, "powers_before": powers}
 
     def drive(self, action: np.ndarray | None) -> None:
         """Powers of the left and the right motor; nothing where nobody can tell what they do."""
@@ -164,20 +166,23 @@ class SpheroDriver(BasicDriver):
         if frame.sequence == self._frame:
             return
         self._frame = frame.sequence
-        self._pictures.append((frame.time, self._tracker.picture(frame.image)))
+        powers = np.asarray(state.powers, np.float32) / self.options.power
+        self._moments.append((frame.time, self._tracker.picture(frame.image), powers.clip(-1, 1)))
         position = self._tracker.find(frame.image)
         if position is not None:
             self._position, self._seen = position, frame.time
 
-    def _image(self) -> np.ndarray:
-        """The newest picture and those before it, each half a period older, as far back as there are any."""
-        newest, apart = self._pictures[-1][0], 0.5e9 / self.spec.control_hz
-        while len(self._pictures) > 1 and self._pictures[1][0] <= newest - apart * (self.options.frames - 1):
-            self._pictures.popleft()
-        backwards = [*reversed(self._pictures)]
+    def _lately(self) -> tuple[np.ndarray, np.ndarray]:
+        """The newest picture and those before it, each a period older, as far back as there are any; the powers when
+        each was taken."""
+        newest, apart = self._moments[-1][0], 1e9 / self.spec.control_hz
         ages = [apart * step for step in range(self.options.frames)]
-        return np.concatenate([next((picture for time, picture in backwards if time <= newest - age), backwards[-1][1])
-                               for age in ages], -1)
+        while len(self._moments) > 1 and self._moments[1][0] <= newest - ages[-1]:
+            self._moments.popleft()
+        oldest, backwards = self._moments[0], [*reversed(self._moments)]
+        shown = [next((moment for moment in backwards if moment[0] <= newest - age), oldest) for age in ages]
+        _, pictures, powers = zip(*shown)
+        return np.concatenate(pictures, -1), np.concatenate(powers)
 
     def _unseen(self) -> float:
         """Seconds since a picture showed the ball; where none ever did, more than anybody waits."""
@@ -214,14 +219,15 @@ class SpheroDriver(BasicDriver):
         return self._burst
 
 
-def _spec(control_hz: float, frames: int) -> RobotSpec:
+def _spec(control_hz: float, frames: int, pixels: int) -> RobotSpec:
     if not 0.5 <= control_hz <= 20:
         raise ValueError(f"control_hz: {control_hz:g}: allowed is 0.5 to 20; a toy takes 8 to 16 commands a second")
     signals = spaces.Dict({
-        "image": spaces.Box(0, 255, (*SIZE, 3 * frames), np.uint8),
+        "image": spaces.Box(0, 255, (pixels, pixels, 3 * frames), np.uint8),
         "ball_position": spaces.Box(-1, 1, (2,), np.float32), "ball_lost": spaces.Box(0, 1, (1,), np.float32),
         "goal": spaces.Box(0, 1, (2,), np.float32),
-        "motor_powers": spaces.Box(-1, 1, (2,), np.float32)})
+        "motor_powers": spaces.Box(-1, 1, (2,), np.float32),
+        "powers_before": spaces.Box(-1, 1, (2 * frames,), np.float32)})
     units = dict.fromkeys(signals, "")
     ttl = max(LEAST_TTL, 2.5 / control_hz)
     inner_hz = control_hz * max(1, round(INNER_HZ / control_hz))

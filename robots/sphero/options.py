@@ -23,9 +23,9 @@ class SpheroOptions:
     `start`: where a double's ball lies at first, random or centre.
 
     What may not: `power`: the motors' power at full action, of 255; `goal`: x and y in arena units; `frames`: pictures
-    that an image holds along its channels, newest first and half a control period apart, so that a model without memory
-    sees how the ball moves; `scatter_every`: after that many commands the driver rolls about at random for some
-    seconds, for a new starting place; 0: never.
+    that an image holds along its channels, newest first and a control period apart, so that a model without memory sees
+    how the ball moves; `pixels`: height and width of each; `scatter_every`: after that many commands the driver rolls
+    about at random for some seconds, for a new starting place; 0: never.
     """
 
     link: str = field(default="direct", metadata=WORLD)
@@ -38,6 +38,7 @@ class SpheroOptions:
     power: int = 70
     goal: Sequence = field(default_factory=lambda: [0.825, 0.165])
     frames: int = 1
+    pixels: int = 64
     scatter_every: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +56,7 @@ class SpheroOptions:
             ("power", 1 <= self.power <= 255, "1 to 255"),
             ("goal", _numbers(self.goal, 2) and 0 <= min(self.goal) <= max(self.goal) <= 1, "x and y from 0 to 1"),
             ("frames", 1 <= self.frames <= 8, "1 to 8"),
+            ("pixels", self.pixels in (16, 32, 64, 128), "16, 32, 64, 128"),
             ("scatter_every", self.scatter_every == 0 or self.scatter_every >= 10, "0 (never), or 10 commands or more"),
         ):
             if not good:

@@ -13,15 +13,15 @@ import numpy as np
 
 SMALLEST, LARGEST = 0.0003, 0.05  # share of the arena that a ball covers
 RIVAL = 0.5  # a second blob of this share of the first one's size makes it doubtful which is the ball
-SIZE = (64, 64)  # of the model's picture
 
 
 class Tracker:
     """`corners` of the arena in the picture, as shares of its width and height: x and y of the upper left, upper right,
     lower right and lower left one. `colour`: hue (0 to 180), saturation and value (0 to 255) from, and then to; a hue
-    from above its end goes through red."""
+    from above its end goes through red. `pixels`: height and width of the model's picture."""
 
-    def __init__(self, corners: Sequence[float], colour: Sequence[float]) -> None:
+    def __init__(self, corners: Sequence[float], colour: Sequence[float], pixels: int = 64) -> None:
+        self._size = (pixels, pixels)
         self._corners = np.asarray(corners, np.float32).reshape(4, 2)
         low, high = np.asarray(colour, np.float32).reshape(2, 3)
         self._ranges = [(low, high)]
@@ -47,11 +47,11 @@ class Tracker:
         return np.clip(place, 0, 1).astype(np.float32)
 
     def picture(self, image: np.ndarray) -> np.ndarray:
-        """What the model sees: uint8 [64, 64, 3], the picture cut to the arena."""
+        """What the model sees: uint8 [pixels, pixels, 3], the picture cut to the arena."""
         shape = np.array([image.shape[1], image.shape[0]])
         left, top = np.floor(np.clip(self._corners.min(0), 0, 1) * shape).astype(int)
         right, bottom = np.ceil(np.clip(self._corners.max(0), 0, 1) * shape).astype(int)
-        return cv2.resize(image[top:bottom, left:right], SIZE, interpolation=cv2.INTER_AREA)
+        return cv2.resize(image[top:bottom, left:right], self._size, interpolation=cv2.INTER_AREA)
 
     def _mask(self, image: np.ndarray) -> np.ndarray:
         """Where the colour is the ball's and the place is in the arena, without specks: uint8 [H, W]."""

@@ -122,16 +122,35 @@ def test_without_commands_it_gets_no_power_and_is_disarmed_in_the_end(driver):
     assert driver.health().mode == Mode.DISARMED
 
 
-def test_an_image_of_several_pictures_shows_where_the_ball_was_a_while_before():
+def test_an_image_of_several_pictures_shows_where_the_ball_was_a_step_and_two_before():
     driver, places = rolling(frames=3), []
-    for _ in range(3):
+    for _ in range(4):
         image = period(driver, AHEAD)["image"]
         places.append([float(np.argmin(image[..., 3 * n].min(0))) for n in range(3)])
     assert driver.spec.signals["image"].shape == image.shape == (64, 64, 9)
     driver.disconnect()
     newest, before, oldest = np.transpose(places)
-    assert (newest > before).all() and (before >= oldest).all()
-    assert np.abs(oldest[1:] - newest[:-1]).max() <= 1  # half a second: one step of the control loop before
+    assert (np.diff(newest[:3]) > 0).all()  # then it is at the wall
+    assert np.abs(before[1:] - newest[:-1]).max() <= 1 and np.abs(oldest[2:] - newest[:-2]).max() <= 1
+
+
+def test_beside_the_pictures_it_says_what_the_powers_were_when_they_were_taken():
+    driver = rolling(frames=3)
+    actions = np.float32([[1, 1], [0.5, -0.5], [-1, 0.2]])
+    shown = [period(driver, action)["powers_before"].reshape(3, 2) for action in actions]
+    assert driver.spec.signals["powers_before"].shape == (6,)
+    driver.disconnect()
+    assert np.allclose(shown[-1], actions[::-1], atol=1 / 70)  # newest first
+    assert np.allclose(shown[0], [actions[0], [0, 0], [0, 0]])  # it was at rest before
+
+
+def test_small_pictures_show_the_same_place():
+    driver = rolling(pixels=32)
+    image = period(driver, AHEAD)["image"]
+    assert image.shape == driver.spec.signals["image"].shape == (32, 32, 3)
+    y, x = np.unravel_index(np.argmin(image[..., 0]), (32, 32))
+    assert np.abs((np.array([x, y]) + 0.5) / 32 - driver.read().values["ball_position"]).max() < 1 / 32
+    driver.disconnect()
 
 
 def test_a_lost_ball_is_reported_rests_and_is_disarmed_until_it_is_put_back(driver):
@@ -193,7 +212,8 @@ def test_navigating_earns_minus_the_distance_and_a_lost_ball_ends_the_episode():
 @pytest.mark.parametrize("options", [
     {"link": "wifi"}, {"model": "r2d2"}, {"power": 0}, {"power": 256}, {"goal": [0.5]}, {"goal": [0.5, 1.5]},
     {"corners": [0, 0, 1, 1]}, {"corners": [0, 0, 0, 1, 1, 1, 1, 0]}, {"corners": [0.1, 0.1, 1.9, 0.1, 0.9, 0.9, 0, 1]},
-    {"colour": [100, 120, 60, 90, 110, 255]}, {"start": "corner"}, {"scatter_every": 3}, {"frames": 0}, {"camera": ""}])
+    {"colour": [100, 120, 60, 90, 110, 255]}, {"start": "corner"}, {"scatter_every": 3}, {"frames": 0}, {"pixels": 48},
+    {"camera": ""}])
 def test_options_out_of_range_are_refused_by_name(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         SpheroOptions(**options)
