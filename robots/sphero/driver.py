@@ -25,7 +25,7 @@ from robots.sphero.options import SpheroOptions
 from robots.sphero.tasks import Navigate
 from robots.sphero.tracker import Tracker
 
-INNER_HZ, LOOK_HZ = 20.0, 4.0  # at least: ticks per second, and pictures of a double in this process
+INNER_HZ, LOOK_HZ = 20.0, 10.0  # at least: ticks per second, and pictures of a double in this process
 SEEN = 0.3  # s for which a ball seen in one picture counts as where it is
 FULL = 255
 LEAST_TTL = 0.75  # s; a toy at rest is heard four times a second
