@@ -173,9 +173,9 @@ class SpheroDriver(BasicDriver):
             self._position, self._seen = position, frame.time
 
     def _lately(self) -> tuple[np.ndarray, np.ndarray]:
-        """The newest picture and those before it, each a period older, as far back as there are any; the powers when
-        each was taken."""
-        newest, apart = self._moments[-1][0], 1e9 / self.spec.control_hz
+        """The newest picture and those before it, each half a period older, as far back as there are any; the powers
+        when each was taken."""
+        newest, apart = self._moments[-1][0], 0.5e9 / self.spec.control_hz
         ages = [apart * step for step in range(self.options.frames)]
         while len(self._moments) > 1 and self._moments[1][0] <= newest - ages[-1]:
             self._moments.popleft()

@@ -23,9 +23,9 @@ class SpheroOptions:
     `start`: where a double's ball lies at first, random or centre.
 
     What may not: `power`: the motors' power at full action, of 255; `goal`: x and y in arena units; `frames`: pictures
-    that an image holds along its channels, newest first and a control period apart, so that a model without memory sees
-    how the ball moves; `pixels`: height and width of each; `scatter_every`: after that many commands the driver rolls
-    about at random for some seconds, for a new starting place; 0: never.
+    that an image holds along its channels, newest first and half a control period apart, so that a model without memory
+    sees how the ball moves; `pixels`: height and width of each; `scatter_every`: after that many commands the driver
+    rolls about at random for some seconds, for a new starting place; 0: never.
     """
 
     link: str = field(default="direct", metadata=WORLD)

@@ -122,26 +122,26 @@ def test_without_commands_it_gets_no_power_and_is_disarmed_in_the_end(driver):
     assert driver.health().mode == Mode.DISARMED
 
 
-def test_an_image_of_several_pictures_shows_where_the_ball_was_a_step_and_two_before():
+def test_an_image_of_several_pictures_shows_where_the_ball_was_a_while_before():
     driver, places = rolling(frames=3), []
-    for _ in range(4):
+    for _ in range(3):
         image = period(driver, AHEAD)["image"]
         places.append([float(np.argmin(image[..., 3 * n].min(0))) for n in range(3)])
     assert driver.spec.signals["image"].shape == image.shape == (64, 64, 9)
     driver.disconnect()
     newest, before, oldest = np.transpose(places)
-    assert (np.diff(newest[:3]) > 0).all()  # then it is at the wall
-    assert np.abs(before[1:] - newest[:-1]).max() <= 1 and np.abs(oldest[2:] - newest[:-2]).max() <= 1
+    assert (newest > before).all() and (before >= oldest).all()
+    assert np.abs(oldest[1:] - newest[:-1]).max() <= 1  # half a second: one step of the control loop before
 
 
 def test_beside_the_pictures_it_says_what_the_powers_were_when_they_were_taken():
-    driver = rolling(frames=3)
+    driver = rolling(frames=5)
     actions = np.float32([[1, 1], [0.5, -0.5], [-1, 0.2]])
-    shown = [period(driver, action)["powers_before"].reshape(3, 2) for action in actions]
-    assert driver.spec.signals["powers_before"].shape == (6,)
+    shown = [period(driver, action)["powers_before"].reshape(5, 2) for action in actions]
+    assert driver.spec.signals["powers_before"].shape == (10,)
     driver.disconnect()
-    assert np.allclose(shown[-1], actions[::-1], atol=1 / 70)  # newest first
-    assert np.allclose(shown[0], [actions[0], [0, 0], [0, 0]])  # it was at rest before
+    assert np.allclose(shown[-1][::2], actions[::-1], atol=1 / 70)  # newest first, two pictures to a step
+    assert np.allclose(shown[0][2:], 0) and np.allclose(shown[0][0], actions[0])  # it was at rest before
 
 
 def test_small_pictures_show_the_same_place():
