@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium import spaces
@@ -30,17 +31,29 @@ SEEN = 0.3  # s for which a ball seen in one picture counts as where it is
 FULL = 255
 LEAST_TTL = 0.75  # s; a toy at rest is heard four times a second
 BURST, BURSTS = 1.0, 3  # s of one random power, and how many of them scatter the ball
+FASTEST = 10.0  # arena units per second that a ball is believed to roll
 NEVER = 3600.0  # s since a ball was seen that never was
 NOT_SEEN = "put it into the arena, and check the colour and the corners in the options"
 
 SphereLink = Link[Powers, BallState]
 
 
+class Moment(NamedTuple):
+    """A picture: when it was taken [ns], where the ball was seen in it or last before, and under which powers it rolled
+    then, of the options' `power`."""
+
+    time: int
+    picture: np.ndarray
+    position: np.ndarray
+    powers: np.ndarray
+
+
 class SpheroDriver(BasicDriver):
     """See the module. Signals: `image` of the arena from above; `ball_position` in it, -1 while the ball is lost;
-    `ball_lost`; `motor_powers` as the toy confirmed them, of full power; `powers_before`: those of the moments of the
-    pictures in `image`, newest first, of the options' `power`; `goal`. `link` opens the way to a toy; without it the
-    options say which."""
+    `ball_velocities` between the pictures in `image` that follow one another, newest first, 0 where the ball was not
+    seen anew, and no such signal where there is but one picture; `ball_lost`; `motor_powers` as the toy confirmed them,
+    of full power; `powers_before`: those of the moments of these pictures, of the options' `power`; `goal`. `link`
+    opens the way to a toy; without it the options say which."""
 
     Options = SpheroOptions
     tasks = {"navigate": Navigate}
@@ -69,16 +82,16 @@ class SpheroDriver(BasicDriver):
             self.link.keep_pace(self._speed)
         self._frame, self._seen, self._position = -1, None, np.zeros(2, np.float32)
         self._commands, self._burst = 0, None
-        self._moments: deque[tuple[int, np.ndarray, np.ndarray]] = deque()  # time, picture, powers; the newest last
+        self._moments: deque[Moment] = deque()  # the newest last
         self._look(self.link.open(timeout))
 
     def measure(self) -> dict[str, np.ndarray]:
         """See the class."""
         lost = self._unseen() > SEEN
-        image, powers = self._lately()
-        return {"image": image, "ball_position": np.full(2, -1, np.float32) if lost else self._position,
-                "ball_lost": np.array([lost], np.float32), "goal": self._goal,
-                "motor_powers": np.asarray(self._state.powers, np.float32) / FULL, "powers_before": powers}
+        return self._lately() | {
+            "ball_position": np.full(2, -1, np.float32) if lost else self._position,
+            "ball_lost": np.array([lost], np.float32), "goal": self._goal,
+            "motor_powers": np.asarray(self._state.powers, np.float32) / FULL}
 
     def drive(self, action: np.ndarray | None) -> None:
         """Powers of the left and the right motor; nothing where nobody can tell what they do."""
@@ -166,23 +179,25 @@ class SpheroDriver(BasicDriver):
         if frame.sequence == self._frame:
             return
         self._frame = frame.sequence
-        powers = np.asarray(state.powers, np.float32) / self.options.power
-        self._moments.append((frame.time, self._tracker.picture(frame.image), powers.clip(-1, 1)))
         position = self._tracker.find(frame.image)
         if position is not None:
             self._position, self._seen = position, frame.time
+        powers = np.asarray(state.powers, np.float32) / self.options.power
+        self._moments.append(Moment(frame.time, self._tracker.picture(frame.image), self._position, powers.clip(-1, 1)))
 
-    def _lately(self) -> tuple[np.ndarray, np.ndarray]:
-        """The newest picture and those before it, each half a period older, as far back as there are any; the powers
-        when each was taken."""
-        newest, apart = self._moments[-1][0], 0.5e9 / self.spec.control_hz
+    def _lately(self) -> dict[str, np.ndarray]:
+        """The newest picture and those before it, each half a period older, as far back as there are any; how the ball
+        moved from each to the next one, and the powers when each was taken."""
+        newest, apart = self._moments[-1].time, 0.5e9 / self.spec.control_hz
         ages = [apart * step for step in range(self.options.frames)]
-        while len(self._moments) > 1 and self._moments[1][0] <= newest - ages[-1]:
+        while len(self._moments) > 1 and self._moments[1].time <= newest - ages[-1]:
             self._moments.popleft()
         oldest, backwards = self._moments[0], [*reversed(self._moments)]
-        shown = [next((moment for moment in backwards if moment[0] <= newest - age), oldest) for age in ages]
-        _, pictures, powers = zip(*shown)
-        return np.concatenate(pictures, -1), np.concatenate(powers)
+        shown = [next((moment for moment in backwards if moment.time <= newest - age), oldest) for age in ages]
+        velocities = [_velocity(before, after) for after, before in zip(shown, shown[1:])]
+        return {"image": np.concatenate([moment.picture for moment in shown], -1),
+                "powers_before": np.concatenate([moment.powers for moment in shown]),
+                **({"ball_velocities": np.concatenate(velocities)} if velocities else {})}
 
     def _unseen(self) -> float:
         """Seconds since a picture showed the ball; where none ever did, more than anybody waits."""
@@ -219,15 +234,23 @@ class SpheroDriver(BasicDriver):
         return self._burst
 
 
+def _velocity(before: Moment, after: Moment) -> np.ndarray:
+    """Arena units per second [2]."""
+    seconds = max(1e-9 * (after.time - before.time), 1e-3)
+    return np.clip((after.position - before.position) / seconds, -FASTEST, FASTEST).astype(np.float32)
+
+
 def _spec(control_hz: float, frames: int, pixels: int) -> RobotSpec:
     if not 0.5 <= control_hz <= 20:
         raise ValueError(f"control_hz: {control_hz:g}: allowed is 0.5 to 20; a toy takes 8 to 16 commands a second")
+    between = spaces.Box(-FASTEST, FASTEST, (2 * frames - 2,), np.float32)
     signals = spaces.Dict({
         "image": spaces.Box(0, 255, (pixels, pixels, 3 * frames), np.uint8),
         "ball_position": spaces.Box(-1, 1, (2,), np.float32), "ball_lost": spaces.Box(0, 1, (1,), np.float32),
         "goal": spaces.Box(0, 1, (2,), np.float32),
         "motor_powers": spaces.Box(-1, 1, (2,), np.float32),
-        "powers_before": spaces.Box(-1, 1, (2 * frames,), np.float32)})
+        "powers_before": spaces.Box(-1, 1, (2 * frames,), np.float32),
+        **({"ball_velocities": between} if frames > 1 else {})})
     units = dict.fromkeys(signals, "")
     ttl = max(LEAST_TTL, 2.5 / control_hz)
     inner_hz = control_hz * max(1, round(INNER_HZ / control_hz))

@@ -144,6 +144,17 @@ def test_beside_the_pictures_it_says_what_the_powers_were_when_they_were_taken()
     assert np.allclose(shown[0][2:], 0) and np.allclose(shown[0][0], actions[0])  # it was at rest before
 
 
+def test_beside_the_pictures_it_says_how_the_ball_moved_between_them():
+    driver = rolling(frames=5)
+    places = [period(driver, AHEAD)["ball_position"] for _ in range(4)]
+    velocities = driver.read().values["ball_velocities"].reshape(4, 2)
+    driver.disconnect()
+    assert np.allclose(velocities.mean(0), places[-1] - places[-3], atol=0.03)  # over a second
+    for half, (before, after) in zip((velocities[2:], velocities[:2]), zip(places[-3:], places[-2:])):
+        assert np.allclose(half.mean(0), (after - before) / 0.5, atol=0.06)  # a picture comes every 0.1 s
+    assert np.linalg.norm(velocities, axis=1).max() > 0.3 and "ball_velocities" not in rolling().spec.signals.spaces
+
+
 def test_small_pictures_show_the_same_place():
     driver = rolling(pixels=32)
     image = period(driver, AHEAD)["image"]
