@@ -118,7 +118,7 @@ def test_it_follows_commands_and_stands_when_disarmed(bench):
     assert bench.driver.spec.signals.contains(bench.values)
     said = bench.driver.link.double.said
     watcher = sdk.connect(said["address"], 20, said["port"], report_type="real")
-    assert watcher.state in (1, 2) and watcher.mode == 4
+    assert bench.run(0.5, until=lambda: watcher.state in (1, 2)) and watcher.mode == 4  # as its first report says
     bench.driver.stop(Stop.DAMP)
     assert bench.run(2, until=lambda: watcher.state == 4)  # no program moves it now
     bench.run(0.3)
