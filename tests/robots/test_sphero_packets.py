@@ -50,7 +50,7 @@ def test_a_spoiled_packet_is_dropped_and_the_next_one_is_read(sent, draw):
     buffer = bytearray(stream)
     buffer[draw.draw(st.integers(2, len(stream) - 2), "where")] ^= draw.draw(st.sampled_from([1, 2, 4]), "bit")
     first = version.requests(buffer)
-    while len(buffer) < 1000:  # a spoiled length, or what looks like one, waits for what comes after it, up to 255 bytes
+    while len(buffer) < 1000:  # a spoiled length, or what looks like one, waits for up to 255 bytes
         buffer += stream
     after = version.requests(buffer)
     assert not first
