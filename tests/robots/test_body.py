@@ -99,7 +99,7 @@ def test_it_stands_in_real_time_on_a_small_share_of_a_core(body):
     assert health.ticks - ticks + health.overruns == pytest.approx(seconds * 1000, abs=250)  # reported at 10 Hz
     times, costs = np.diff(marks, axis=0).T
     share = (costs / times).min()  # of a core, in the half second that others disturbed least
-    assert share < 0.3 or share < 1.5 * alone()  # 0.14 on a processor of 2020 with AVX-512, 0.35 where it is slower
+    assert share < 0.3 or share < 1.5 * alone()  # 0.14 where this was written, 0.35 on a slower processor
 
 
 def test_reading_and_commanding_never_wait_for_the_body(body):
