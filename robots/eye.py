@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
+
 import mujoco
 import numpy as np
 
 COSTLY = (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION)
+_unreachable: list[mujoco.Renderer] = []  # forgotten, and collected on a thread that is not theirs
 
 
 class Eye:
     """A renderer of one size without shadows, reflections and multisampling, which take most of the time on a CPU.
 
-    Its OpenGL context belongs to the thread that looks first.
+    Its OpenGL context belongs to the thread that makes it. MuJoCo frees a renderer's pictures in whatever context is
+    current, which may be another renderer's: that one would be blind from then on. So this one turns to its own first.
     """
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+        self._renderer: mujoco.Renderer | None = None
+        self._thread = threading.get_ident()
         model.vis.quality.offsamples = 0
         self._renderer = mujoco.Renderer(model, height, width)
 
@@ -37,4 +43,13 @@ class Eye:
 
     def close(self) -> None:
         """Release the context, on the thread that made it."""
-        self._renderer.close()
+        renderer, self._renderer = self._renderer, None
+        if renderer is not None:
+            renderer.render()  # makes its context the current one
+            renderer.close()
+
+    def __del__(self) -> None:
+        if self._renderer is not None and self._thread != threading.get_ident():
+            _unreachable.append(self._renderer)
+        else:
+            self.close()
