@@ -1,5 +1,6 @@
 """The spool between a robot and a replay: real files, real sockets, disks that fill up."""
 
+import itertools
 import threading
 import time
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from daydreamer.replay.errors import DiskFull
 from services.crew import Crew
 from services.metrics import Metrics
 from services.robot.cutter import SECONDS, STEPS, Cutter
-from services.robot.spool import Spool
+from services.robot.spool import QUEUE, Spool
 from services.wire import sockets
 from services.wire.delivery import Append, Receiver
 from services.wire.messages import LIMITS, ChunkRefused, ChunkSent, OpenStream
@@ -201,10 +202,15 @@ def test_a_replay_that_refuses_holds_the_robot_and_says_why(tmp_path):
 
 
 def test_more_steps_than_the_disk_takes_are_refused_and_announced(tmp_path, monkeypatch):
-    monkeypatch.setattr(ChunkLog, "sync", lambda self: time.sleep(.2) or [])
+    busy, free = threading.Event(), threading.Event()
+    monkeypatch.setattr(ChunkLog, "sync", lambda self: busy.set() or free.wait(30) and [])
     with spool(tmp_path) as slow:
-        taken = sum(slow.put(NEW, step(i)) for i in range(5000))
-        assert taken < 5000 and slow.trouble
+        for i in range(STEPS):  # one chunk, with which the disk is never done
+            slow.put(NEW, step(i))
+        assert busy.wait(10)
+        taken = itertools.takewhile(bool, (slow.put(NEW, step(i)) for i in itertools.count(STEPS)))
+        assert sum(taken) <= QUEUE and slow.trouble == "the spool does not keep up"
+        free.set()
 
 
 def test_a_spool_of_another_schema_is_not_touched(tmp_path):
