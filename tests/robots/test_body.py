@@ -65,41 +65,18 @@ def body(name):
     body.disconnect()
 
 
-def alone():
-    """What the same robot's driver costs of a core, ticked in real time by nobody's body."""
-    driver = A1Driver(A1Options(pose="stand"))
-    driver.connect()
-    driver.arm()
-    start, before = time.monotonic(), time.thread_time()
-    for tick in range(1000):
-        if tick % 50 == 0:
-            driver.command(STAND)
-        driver.tick()
-        time.sleep(max(0.0, start + tick / 1000 - time.monotonic()))
-    return (time.thread_time() - before) / (time.monotonic() - start)
-
-
-def test_it_stands_in_real_time_on_a_small_share_of_a_core(body):
-    """Of one that is fast enough; on a slower one it is little more than the robot's own periods cost there."""
+def test_it_stands_in_real_time_and_every_period_is_counted(body):
     body.arm()
-    spent = lambda: sum(map(int, open(f"/proc/{body.pid}/stat").read().split()[13:15])) / os.sysconf("SC_CLK_TCK")  # noqa: E731
-    start, ticks = time.monotonic(), body.health().ticks
-    ages, marks = [], [(start, spent())]
-    for step in range(1, 41):
+    start, ticks, ages = time.monotonic(), body.health().ticks, []
+    for _ in range(40):
         signals = body.read()
         ages.append((time.monotonic_ns() - signals.time) * 1e-9)
         body.command(STAND)
         time.sleep(0.05)
-        if step % 10 == 0:
-            marks.append((time.monotonic(), spent()))
-    seconds = time.monotonic() - start
-    health = body.health()
+    seconds, health = time.monotonic() - start, body.health()
     assert signals.values["up"][2] > 0.99
     assert np.median(ages) < 0.02
     assert health.ticks - ticks + health.overruns == pytest.approx(seconds * 1000, abs=250)  # reported at 10 Hz
-    times, costs = np.diff(marks, axis=0).T
-    share = (costs / times).min()  # of a core, in the half second that others disturbed least
-    assert share < 0.3 or share < 1.5 * alone()  # 0.14 where this was written, 0.35 on a slower processor
 
 
 def test_reading_and_commanding_never_wait_for_the_body(body):
