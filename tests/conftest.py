@@ -1,12 +1,52 @@
 """For every test: numerical libraries take one thread, in this process and in those it starts. With more, threads that
-wait for one another spin, and a busy machine with few cores comes to a standstill."""
+wait for one another spin, and a busy machine with few cores comes to a standstill.
+
+And for all of them at once, as `tools/test` runs them: in lanes beside one another, each a worker of pytest-xdist. What
+keeps an eye on the clock on the wall waits most of the time; what only computes takes what that leaves of the
+processor, and no more.
+"""
 
 import os
 
+import pytest
+
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+LANES = {
+    "agents": {"agent"},
+    "computing": {
+        *("diagnostics", "models", "nn", "planning", "replay"),
+        *("robots/test_a1_driver.py", "robots/test_arms_double.py", "robots/test_arms_moves.py"),
+        *("robots/test_arms_safety.py", "robots/test_legs_double.py", "robots/test_safety.py"),
+        *("robots/test_sphero_driver.py", "robots/test_walk.py", "services/test_training.py"),
+    },
+    "robots": {"robots"},
+}
+PATIENT = ("agents", "computing")
 
 
 def pytest_addoption(parser):
     """`--robot CONFIG`: the contract is also tested on the hardware at this config's address."""
     parser.addoption("--robot", metavar="CONFIG", help="a robot at its address: it is armed, stopped, told to stand")
+
+
+def lane(nodeid):
+    """Of a test; that of what starts whole systems is called after them."""
+    file = nodeid.partition("::")[0].removeprefix("tests/")
+    return next((name for name, those in LANES.items() if {file, file.partition("/")[0]} & those), "systems")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return lane(nodeid)
+    return Lanes(config, log)
+
+
+def pytest_runtest_setup(item):
+    if "PYTEST_XDIST_WORKER" in os.environ and lane(item.nodeid) in PATIENT:
+        os.nice(19)  # there is no way back, and no other lane on this worker

@@ -125,4 +125,5 @@ def test_every_acknowledged_step_is_in_the_log_once_and_the_summary_tells_what_h
     assert len(log.streams) >= 4  # a stream ends with its control process or its body, and with the run
     assert summary["replay"]["corrupt"] == 0
     assert summary["restarts"] == dict.fromkeys(("replay", "learner", "policy", "coordinator", ROBOT), 1)
-    assert log.steps >= summary["steps"] - HZ  # a killed control process may take a last second of steps along
+    lost = 2 * 1.2 * HZ  # a control process takes along what it did not write within a second; two were killed
+    assert log.steps >= summary["steps"] - lost

@@ -1,8 +1,5 @@
 """DayDreamer's moves, and what an arm does by itself between them: on the UR5e's double, in virtual time."""
 
-import os
-import time
-
 import mujoco
 import numpy as np
 import pytest
@@ -10,7 +7,6 @@ import pytest
 from robots.arms.moves import NAMES
 from robots.arms.tasks import PickPlace, Reach
 from robots.arms.world import OBJECT
-from robots.body import Body
 from robots.driver import Clip, Mode, Stop
 from robots.registry import make, make_driver
 from robots.ur5e.anatomy import UR5E
@@ -241,24 +237,6 @@ def test_an_arm_over_no_bin_can_still_be_led_up():
     assert below < UR5E.hover - 0.03 and driver.read().values["tool_position"][2] > UR5E.hover - 0.005
     driver.stop(Stop.DAMP)
     driver.disconnect()
-
-
-def test_behind_a_body_what_a_busy_arm_applied_is_what_is_said():
-    body = Body(f"busy-{os.getpid()}", "ur5e", {"actions": "moves", "objects": 0}, 10.0)
-    body.connect()
-    body.arm()
-    deadline = time.monotonic() + 5
-    while not body.health().busy and time.monotonic() < deadline:
-        time.sleep(0.01)
-    applied = body.command(np.int64(NAMES.index("-z")))
-    assert NAMES[applied.action] == "noop" and applied.clip & Clip.BUSY
-    while body.health().busy and time.monotonic() < deadline + 5:
-        body.command(np.int64(0))
-        time.sleep(0.05)
-    applied = body.command(np.int64(NAMES.index("-z")))
-    assert NAMES[applied.action] == "-z" and not applied.clip & Clip.BUSY
-    body.stop(Stop.DAMP)
-    body.disconnect()
 
 
 def test_reaching_earns_one_at_the_target_and_targets_move_within_reach():

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from robots.arms.moves import NAMES
 from robots.basic import BasicDriver
 from robots.body import HUNG, Body, Busy
 from robots.body_layout import Files, Latch, Layout, text
@@ -742,6 +743,23 @@ def test_a_fault_is_met_at_the_address_of_the_robot_whoever_drives_it(name):
     finally:
         for body in (run, jog):
             body.disconnect()
+
+
+def test_what_a_busy_arm_applied_is_what_is_said(name):
+    body = Body(name, "ur5e", {"actions": "moves", "objects": 0}, 10.0)
+    body.connect()
+    body.arm()
+    wait_until(lambda: body.health().busy)
+    applied = body.command(np.int64(NAMES.index("-z")))
+    assert NAMES[applied.action] == "noop" and applied.clip & Clip.BUSY
+    deadline = time.monotonic() + 10
+    while body.health().busy and time.monotonic() < deadline:
+        body.command(np.int64(0))
+        time.sleep(0.05)
+    applied = body.command(np.int64(NAMES.index("-z")))
+    assert NAMES[applied.action] == "-z" and not applied.clip & Clip.BUSY
+    body.stop(Stop.DAMP)
+    body.disconnect()
 
 
 class Far(Light):
