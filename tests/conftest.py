@@ -49,4 +49,11 @@ def pytest_xdist_make_scheduler(config, log):
 
 def pytest_runtest_setup(item):
     if "PYTEST_XDIST_WORKER" in os.environ and lane(item.nodeid) in PATIENT:
-        os.nice(19)  # there is no way back, and no other lane on this worker
+        give_way()
+
+
+def give_way():
+    """For good: there is no way back, and no other lane on this worker."""
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

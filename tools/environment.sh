@@ -48,8 +48,7 @@ install_python_packages() {
   [ "$(cat .venv/installed 2>/dev/null)" = "$want" ] && return 0
   echo "installing Python packages into .venv (a minute or two, once)" >&2
   [ -x .venv/bin/python ] || "$1" -m venv .venv
-  # Not compiled: most of these modules nobody imports, and those that somebody does are compiled then.
-  local pip=".venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile"
+  local pip=".venv/bin/python -m pip install --quiet --disable-pip-version-check"
   # torch first and pinned: an open range would fetch another build, of several gigabytes.
   $pip "$(grep '^torch==' tools/constraints.txt)"
   $pip -c tools/constraints.txt -e '.[learner,sim,bench,test,go2,ur,xarm,sphero,realsense]'

@@ -15,9 +15,9 @@ from live_run import ROBOT, LiveRun, alive
 
 from daydreamer.replay.stats import verify
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.chaos
 
-BACK = 10.0  # seconds from the death of a process until its successor works
+BACK = 20.0  # seconds from the death of a process until its successor works; 2.5 on an idle machine
 HZ = 20  # of the control loop
 
 

@@ -21,7 +21,7 @@ from daydreamer.replay.stats import columns, verify
 from services.console.operator import OperatorError
 from services.coordinator.status import RobotStatus
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.chaos
 
 SOON = 20.0  # seconds; many times what any of it takes, so that a busy machine fails no test
 GAP = 0.6  # seconds between what two steps of an episode saw, at most: commands live 0.25, and no state is older

@@ -24,7 +24,7 @@ from services.console.operator import Operator
 from services.coordinator.service import CoordinatorService
 from services.robot.service import RobotNode
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.chaos
 
 HERE = Path(__file__).parent
 CARTPOLE = HERE.parents[1] / "configs" / "cartpole.yaml"
