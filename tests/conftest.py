@@ -13,17 +13,18 @@ import pytest
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-LANES = {
-    "agents": {"agent"},
+LANES = {  # folders and files; what is here twice belongs to the first
     "computing": {
         *("diagnostics", "models", "nn", "planning", "replay"),
+        *("agent/test_overfit.py", "agent/test_pixels.py"),
         *("robots/test_a1_driver.py", "robots/test_arms_double.py", "robots/test_arms_moves.py"),
         *("robots/test_arms_safety.py", "robots/test_legs_double.py", "robots/test_safety.py"),
         *("robots/test_sphero_driver.py", "robots/test_walk.py", "services/test_training.py"),
     },
+    "agents": {"agent"},
     "robots": {"robots"},
 }
-PATIENT = ("agents", "computing")
+PATIENT = ("computing", "agents")
 
 
 def pytest_addoption(parser):
