@@ -15,7 +15,7 @@ import gymnasium
 import numpy as np
 
 from daydreamer.agent import Agent
-from daydreamer.uniform import no_action, uniform
+from daydreamer.uniform import applied, no_action, uniform
 
 SIDE_BY_SIDE = 10  # episodes at a time
 
@@ -66,7 +66,8 @@ class Evaluator:
             first = False
             for i in np.flatnonzero(running):
                 action = int(actions[i]) if agent.discrete else actions[i]
-                shown[i], reward, terminated, truncated, _ = self._envs[i].step(action)
+                shown[i], reward, terminated, truncated, info = self._envs[i].step(action)
+                actions[i], _ = applied(action, info)
                 scores[i] += float(reward)
                 running[i] = not (terminated or truncated)
         return scores

@@ -41,7 +41,7 @@ from daydreamer.recorder import Recorder
 from daydreamer.replay.chunk import Schema
 from daydreamer.replay.settings import ReplaySettings
 from daydreamer.settings import AgentSettings
-from daydreamer.uniform import no_action, uniform
+from daydreamer.uniform import applied, no_action, uniform
 
 COUNTERS = ("steps", "episodes", "evaluations", "replayed", "seconds")
 
@@ -201,15 +201,16 @@ class Lockstep:
         while True:
             cut = not over and (self.steps >= until or stop())
             over = over or cut
+            step = {**obs, "reward": reward, "is_first": first, "is_last": over, "is_terminal": terminated,
+                    "weights_version": self.agent.updates or -1}
             if over:
                 action = no_action(self.env.action_space)
-            else:
-                action, carry = self._act(obs, carry, action, first)
-            self.recorder.add({**obs, "action": action, "action_requested": action, "reward": reward, "is_first": first,
-                               "is_last": over, "is_terminal": terminated, "weights_version": self.agent.updates or -1})
-            if over:
+                self.recorder.add(step | {"action": action, "action_requested": action})
                 break
-            obs, reward, terminated, truncated, _ = self.env.step(action)
+            requested, carry = self._act(obs, carry, action, first)
+            obs, reward, terminated, truncated, info = self.env.step(requested)
+            action, clip = applied(requested, info)
+            self.recorder.add(step | {"action": action, "action_requested": requested, "clip": clip})
             first, over, score = False, terminated or truncated, score + float(reward)
             self.steps += 1
             self._rewards.append(float(reward))

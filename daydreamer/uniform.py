@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -23,6 +24,12 @@ def uniform(env: gymnasium.Env) -> gymnasium.Env:
 def no_action(space: spaces.Space) -> Any:
     """What stands for the action before the first."""
     return 0 if isinstance(space, spaces.Discrete) else np.zeros(space.shape, np.float32)
+
+
+def applied(requested: Any, info: Mapping[str, Any]) -> tuple[Any, int]:
+    """What was done, in the units of `requested`, and the mask that says why it was something else (`Clip` of
+    robots.driver): a robot tells both in `info`, and what followed is the consequence of what it did."""
+    return (info["applied"], info["clip"]) if "applied" in info else (requested, 0)
 
 
 class _Named(gymnasium.ObservationWrapper):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from agent_bench import Echo
 
+from daydreamer.agent import Agent
 from daydreamer.checkpoints import CheckpointMismatch
 from daydreamer.evaluation import Evaluator
 from daydreamer.lockstep import Lockstep, LockstepSettings
@@ -70,6 +71,55 @@ def test_what_is_stored_follows_the_time_convention(tmp_path):
     assert np.array_equal(batch["prev_action"][:, 1:][inside], batch["action"][:, :-1][inside])
     assert np.array_equal(batch["reward"][:, 1:][inside], (batch["action"][:, :-1, 0] > 0)[inside])
     assert not batch["is_terminal"].any(), "an episode that was cut off is not over"
+
+
+class Stubborn(Echo):
+    """Does at every third step the opposite of what it is told, and says so. `before`: what was done before each step,
+    nothing at first."""
+
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self):
+        self.before = []
+
+    def reset(self, **how):
+        self._done = np.zeros(1, np.float32)
+        return super().reset(**how)
+
+    def step(self, action):
+        self.before.append(self._done)
+        stubborn = self._left % 3 == 0
+        self._done = -action if stubborn else action
+        *result, _ = super().step(self._done)
+        return *result, {"applied": self._done, "clip": 4 * stubborn}
+
+
+def test_what_was_done_is_stored_as_the_action_whatever_was_asked_for(tmp_path):
+    with run_of(tmp_path, Stubborn()) as run:
+        run.run(200)
+        batch = run.recorder.sample(["action", "action_requested", "clip", "reward", "is_first"])
+    inside, stubborn = ~batch["is_first"][:, 1:], batch["clip"] == 4
+    assert np.array_equal(batch["reward"][:, 1:][inside], (batch["action"][:, :-1, 0] > 0)[inside])
+    assert np.array_equal(batch["action"], np.where(stubborn[..., None], -1, 1) * batch["action_requested"])
+    assert 0 < stubborn.mean() < 0.5
+
+
+def test_who_acts_remembers_what_was_done(tmp_path, monkeypatch):
+    told, act = [], Agent.act
+
+    def noted(self, carry, obs, before, *rest):
+        told.append(before[0].copy())
+        return act(self, carry, obs, before, *rest)
+
+    monkeypatch.setattr(Agent, "act", noted)
+    env, other = Stubborn(), Stubborn()
+    with run_of(tmp_path, env) as run:
+        run.run(100)
+        assert 30 < len(told) < 100, "the first actions were random"
+        assert np.array_equal(told, env.before[-len(told):])
+        told.clear()
+        Evaluator(lambda _: other).play(run.agent, [1])
+    assert np.array_equal(told, other.before)
 
 
 def test_scores_and_progress_tell_what_happened(tmp_path):
