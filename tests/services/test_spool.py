@@ -138,12 +138,11 @@ def test_acknowledged_segments_leave_the_disk(tmp_path):
 
 def test_a_spool_that_nobody_empties_says_so_before_it_is_over_its_limit_and_goes_on_when_emptied(tmp_path):
     with spool(tmp_path, limit=32 << 10) as lonely:
-        written = 0
-        deadline = time.monotonic() + 10
-        while not lonely.trouble and time.monotonic() < deadline:
+        written, deadline = 0, time.monotonic() + 10
+        while "spool_mib" not in lonely.trouble:
+            assert time.monotonic() < deadline
             written += lonely.put(NEW, step(written))
             time.sleep(.0002)
-        assert "spool_mib" in until(lambda: lonely.trouble, "trouble")
         lonely.finish(.3)
     with Replay() as replay, spool(tmp_path, replay.address, limit=32 << 10) as helped:
         until(lambda: not helped.trouble, "room again")
