@@ -81,15 +81,17 @@ def shared(steps_per_second: float, robots: int, control_hz: float) -> float:
 class Strain:
     """How fast a computer lets a double's clock run: `limit`.
 
-    Where more than `MANY` of a spell's periods are lost, the limit goes down; else it goes up again, slowly. One
-    thread.
+    Where more than `MANY` of a spell's periods are lost, the limit goes down to `LESS` of the speed that was too much.
+    After `BACK` spells it is there again, where it lingers; and then it goes up faster and faster, because what the
+    computer had to do beside may be over (the course of TCP's CUBIC). One thread.
     """
 
     PERIODS, SECONDS = 20, 1.0  # of a spell, at least
-    MANY, LESS, MORE = 0.1, 0.8, 1.03
+    MANY, LESS, BACK = 0.1, 0.8, 5
 
     def __init__(self) -> None:
-        self.limit = FASTEST
+        self.limit = self._too_fast = FASTEST
+        self._spells = self.BACK  # since the speed was too much
         self._begin(0.0)
 
     def note(self, lost: float, speed: float, now: float) -> None:
@@ -99,11 +101,17 @@ class Strain:
             self._since = now
         self._periods, self._lost = self._periods + 1, self._lost + lost
         if self._periods >= self.PERIODS and now - self._since >= self.SECONDS:
-            if self._lost > self.MANY * self._periods:
-                self.limit = max(SLOWEST, self.LESS * min(self.limit, speed))
-            else:
-                self.limit = min(FASTEST, self.MORE * self.limit)
+            self._judge(speed)
             self._begin(now)
+
+    def _judge(self, speed: float) -> None:
+        """The spell that is over."""
+        if self._lost > self.MANY * self._periods:
+            self._too_fast, self._spells = min(self.limit, speed), 0
+        elif self.limit < FASTEST:
+            self._spells += 1
+        limit = self._too_fast * self.LESS ** (1 - self._spells / self.BACK) ** 3
+        self.limit = min(max(limit, SLOWEST), FASTEST)
 
     def _begin(self, now: float) -> None:
         self._periods, self._lost, self._since = 0, 0.0, now

@@ -194,25 +194,35 @@ def test_a_speed_is_bounded_grows_with_what_is_wanted_and_is_divided_among_robot
 
 
 def strained(seconds, what, hz=20.0):
-    """The limit after a computer was tried for so long; `what`: how much of a period is lost at a speed."""
+    """The limit after a computer was tried for so long; `what`: how much of a period is lost at a speed, and
+    when."""
     strain, now, limits = Strain(), 0.0, []
     while now < seconds:
         speed = strain.limit
         now += 1 / (hz * speed)
-        strain.note(what(speed), speed, now)
+        strain.note(what(speed, now), speed, now)
         limits.append(strain.limit)
     return limits
 
 
 def test_a_computer_that_keeps_up_is_not_limited():
-    assert set(strained(60, lambda speed: 0.05)) == {FASTEST}
+    assert set(strained(60, lambda speed, now: 0.05)) == {FASTEST}
 
 
 def test_a_computer_finds_the_speed_that_it_can_keep_up_with_and_stays_near_it():
-    limits = strained(300, lambda speed: 0.5 if speed > 2 else 0.0)
+    limits = strained(300, lambda speed, now: 0.5 if speed > 2 else 0.0)
     late = limits[len(limits) // 2:]
     assert 1.4 < min(late) and max(late) < 2.2
 
 
+@pytest.mark.parametrize("hz, seconds", [(20, 30), (2, 240)])
+def test_a_computer_that_was_busy_for_a_while_is_soon_fast_again(hz, seconds):
+    def what(speed, now):
+        return 0.5 if now < 300 and speed > 0.5 else 0.0
+
+    assert 0.35 < strained(300, what, hz)[-1] < 0.55
+    assert strained(300 + seconds, what, hz)[-1] > 5
+
+
 def test_a_computer_that_never_keeps_up_still_moves():
-    assert strained(3000, lambda speed: 1.0)[-1] == SLOWEST
+    assert strained(3000, lambda speed, now: 1.0)[-1] == SLOWEST
