@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 
 import mujoco
@@ -50,6 +51,8 @@ class Eye:
 
     def __del__(self) -> None:
         if self._renderer is not None and self._thread != threading.get_ident():
+            if not _unreachable:
+                atexit.register(_unreachable.clear)  # before MuJoCo's own, which ends OpenGL
             _unreachable.append(self._renderer)
         else:
             self.close()

@@ -131,9 +131,10 @@ def test_a_robot_that_is_gone_is_waited_for_and_acts_again_when_it_is_back(a1: L
 def test_a_motor_that_is_too_hot_stops_the_robot_until_it_is_cool_and_somebody_looked(a1: LiveRun):
     told = "FL thigh: the robot switched the motor off: too hot|temperature_celsius 60: the limit is 60"
     a1.play(A1, "temperature", celsius=55.0, motor=4)
-    warm = until(a1, lambda robot: "warns at 50" in robot.detail, "it is warned of")
+    shown = {"value": 55.0, "warns": 50.0, "stops": 60.0}
+    warm = until(a1, lambda robot: "warns at 50" in robot.detail and robot.gauges["temperature_celsius"] == shown,
+                 "it is warned of")
     assert warm.state == "armed"
-    assert warm.gauges["temperature_celsius"] == {"value": 55.0, "warns": 50.0, "stops": 60.0}
     a1.play(A1, "temperature", celsius=60.0, motor=4)
     falls_into_fault(a1, told)
     a1.ask("clear_fault", token="Ada")
