@@ -1,5 +1,6 @@
 """Real-time priority where the system gives it, and no harm where it does not."""
 
+import gc
 import os
 import threading
 
@@ -42,3 +43,10 @@ def test_a_system_that_forbids_it_changes_nothing(monkeypatch):
     monkeypatch.setattr(os, "sched_setscheduler", forbidden)
     with real_time() as allowed:
         assert not allowed
+
+
+def test_the_garbage_collector_looks_through_nothing_that_was_there_before():
+    there = [[]]
+    assert any(each is there for each in gc.get_objects())
+    with real_time():
+        assert not any(each is there for each in gc.get_objects())
