@@ -1,5 +1,6 @@
 """For every test: numerical libraries take one thread, in this process and in those it starts. With more, threads that
-wait for one another spin, and a busy machine with few cores comes to a standstill.
+wait for one another spin, and a busy machine with few cores comes to a standstill. Properties are tried with the same
+examples on every machine, however slow it is.
 
 And for all of them at once, as `tools/test` runs them: in lanes beside one another, each a worker of pytest-xdist. What
 keeps an eye on the clock on the wall waits most of the time; what only computes takes what that leaves of the
@@ -11,9 +12,13 @@ import gc
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("any machine")
 
 LANES = {  # folders and files; what is here twice belongs to the first
     "computing": {

@@ -117,5 +117,5 @@ class LogAndList(RuleBasedStateMachine):
 
 TestLogAndList = LogAndList.TestCase
 TestLogAndList.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, derandomize=True,
+    max_examples=60, stateful_step_count=30, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])

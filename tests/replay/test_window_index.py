@@ -38,7 +38,7 @@ def brute_force(entries, length, burn_in):
     return found
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(logs(), st.integers(1, 12), st.integers(0, 5))
 def test_the_windows_are_those_that_brute_force_finds(entries, length, burn_in):
     index = Index()
@@ -54,7 +54,7 @@ def test_the_windows_are_those_that_brute_force_finds(entries, length, burn_in):
         assert (plan.before is None) == plan.begins
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(logs(), st.integers(1, 6), st.integers(0, 3), st.integers(0, 40))
 def test_the_next_window_is_the_first_that_starts_late_enough(entries, length, burn_in, scored):
     index = Index(entries)
@@ -64,7 +64,7 @@ def test_the_next_window_is_the_first_that_starts_late_enough(entries, length, b
         assert index.next_window(stream, scored, length, burn_in) == min(fitting, default=None)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(logs(), st.integers(0, 6))
 def test_what_lies_in_dropped_segments_is_as_if_it_had_never_been(entries, oldest):
     index = Index(entries).since(oldest)

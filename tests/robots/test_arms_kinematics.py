@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from robots.arms.kinematics import Chain, rotation_vector, transform
 from robots.ur5e.anatomy import UR5, UR5E
 
-bounds = settings(max_examples=30, deadline=None, derandomize=True)
+bounds = settings(max_examples=30, derandomize=True)
 angles = st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6).map(np.array)
 unit = st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: np.linalg.norm(v) > 0.1).map(np.array)
 

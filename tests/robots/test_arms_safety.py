@@ -13,7 +13,7 @@ from robots.ur5e.anatomy import LOWER, UPPER, UR5E
 from robots.ur5e.driver import UR5eDriver, UR5eOptions
 
 HZ, PERIOD = 25.0, 1 / 125
-bounds = settings(max_examples=15, deadline=None, derandomize=True)
+bounds = settings(max_examples=15, derandomize=True)
 anything = st.floats(allow_nan=True, allow_infinity=True, width=32)
 full = st.sampled_from([-1.0, 1.0])
 OPTIONS = {"joints": {"actions": "joints", "bins": False}, "tool": {"actions": "tool", "bins": False},

@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 
 from robots.driver import Clip, Mode
+from robots.realtime import real_time
 from robots.registry import make_driver
 
 SDKS = {"ur5e": "rtde_receive", "xarm": "xarm"}
 
 
+@pytest.fixture
+def punctual():
+    """This thread is the one that ticks, as a body's."""
+    with real_time():
+        yield
+
+
 @pytest.mark.parametrize("robot", SDKS)
-def test_an_arm_holds_while_its_picture_is_frozen_and_goes_on_with_the_next_one(robot):
+def test_an_arm_holds_while_its_picture_is_frozen_and_goes_on_with_the_next_one(robot, punctual):
     pytest.importorskip(SDKS[robot])
     pytest.importorskip("pyrealsense2")
     driver = make_driver(robot, {"link": "protocol", "camera": "front", "objects": 3}, control_hz=5.0)

@@ -46,7 +46,7 @@ def test_a_command_says_to_the_sdk_what_was_meant():
 
 
 @given(told=st.builds(WireCommand, *[numbers(12)] * 5, numbers(12, elements=st.booleans(), kind=bool)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_command_is_what_the_sdk_makes_of_it_byte_for_byte(told):
     packet = GO2_CODEC.encode_command(told)
     theirs = LowCmd_.deserialize(packet)
@@ -60,7 +60,7 @@ def test_a_command_is_what_the_sdk_makes_of_it_byte_for_byte(told):
                       numbers(12, elements=st.integers(0, 127)),  # the SDK's checksum takes no more
                       st.integers(0, 2**32 - 1), st.binary(min_size=40, max_size=40),
                       given_up=st.just(np.zeros(12, bool)), charge=st.integers(0, 100).map(lambda part: part / 100)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_state_that_the_sdk_wrote_is_read_as_it_was(said):
     theirs = LowState_.deserialize(GO2_CODEC.encode_state(said))
     theirs.crc = CRC().Crc(theirs)
@@ -79,7 +79,7 @@ def test_a_state_lies_where_the_sdk_has_it():
 
 
 @given(place=st.integers(0), change=st.integers(1, 255))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_byte_that_changed_is_found_or_says_nothing(place, change):
     """What lies between the fields says nothing, and is what the checksum leaves out."""
     for packet, decode in ((GO2_CODEC.encode_state(SAID), GO2_CODEC.decode_state),
@@ -94,7 +94,6 @@ def test_a_byte_that_changed_is_found_or_says_nothing(place, change):
 
 
 @given(noise=st.binary(max_size=1300))
-@settings(deadline=None)
 def test_random_bytes_are_refused_whatever_they_are(noise):
     for message, decode in ((STATE, GO2_CODEC.decode_state), (COMMAND, GO2_CODEC.decode_command)):
         begin = bytes([0, 1, 0, 0, 0xFE, 0xEF, 0xFF])

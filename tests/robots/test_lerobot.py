@@ -114,7 +114,7 @@ def test_a_stopped_robot_does_not_go_on_pressing_against_what_blocks_it(arm):
     assert robot.asked[-1] == robot.state
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=4, max_size=4),
                 max_size=8), st.floats(-200, 200), st.floats(-200, 200))
 def test_whatever_is_commanded_from_wherever_what_is_sent_is_finite_and_bounded_and_comes_back(wishes, pan, lift):

@@ -10,7 +10,7 @@ from robots.safety import Gate, Interlock, Limits, Trust, Watchdog
 LOWER, UPPER, PERIOD = np.array([-1.0, -0.5]), np.array([1.0, 2.0]), 0.01
 anything = st.floats(allow_nan=True, allow_infinity=True, width=32)
 angle = st.floats(-3, 3, width=32)
-bounds = settings(max_examples=150, deadline=None, derandomize=True)
+bounds = settings(max_examples=150, derandomize=True)
 
 
 def walk(limits, targets, measured):

@@ -210,7 +210,7 @@ def test_the_gripper_goes_where_modbus_sends_it():
     assert bench.sdk.gripper_modbus_get_errcode() == [0, 0]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(requests)
 def test_whatever_is_asked_for_is_answered_and_moves_nothing_that_has_no_power(shared_bench, asked):
     status, data = shared_bench.machine.answer(asked._replace(function=asked.function % 130))

@@ -19,7 +19,7 @@ from services.wire.codec import MAX_ARRAYS, MAX_ENVELOPE, MAX_FRAMES, decode, en
 from services.wire.errors import BadField, Malformed, TooLarge, UnknownMessage, WireError, WrongVersion
 from services.wire.fields import Arrays, Within
 
-quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 STREAM = bytes(range(16))
 
 

@@ -52,7 +52,7 @@ def live_through_a_bad_day(seed: int) -> None:
     world.heal()
 
 
-@settings(max_examples=30, stateful_step_count=20, deadline=None, derandomize=True,
+@settings(max_examples=30, stateful_step_count=20, derandomize=True,
           suppress_health_check=list(HealthCheck))
 class BadDays(RuleBasedStateMachine):
     """Any order of work and faults."""
