@@ -8,7 +8,7 @@ It speaks lines of JSON over the socket `fd`. To it, once per period: `{"servo":
 `{"brake": true}`; rarely `{"recover": true}`. From it: a state for every package of the controller, `{"ready": true}`,
 `{"error": text}` before it ends in vain, `{"recovered": text}`, empty where it worked. Only what is sent to it feeds
 the controller's watchdog, so it never speaks for a tick that hangs. When the socket closes it brakes, stops the script
-and ends.
+and ends. What passes on states and setpoints is real-time as the body is; else a busy computer starves the watchdog.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from robots.realtime import real_time
 from robots.ur5e.robotiq import GripperError, Robotiq
 from robots.ur5e.status import NORMAL, PLAYING, PROTECTIVE_STOP, REDUCED, plausible, trouble
 
@@ -252,6 +253,14 @@ def _recovered(controller: Controller) -> str:
     return ""
 
 
+def punctually(work: Callable[..., None]) -> Callable[..., None]:
+    """`work` in real time, where that is allowed."""
+    def working(*arguments: Any) -> None:
+        with real_time():
+            work(*arguments)
+    return working
+
+
 def main(settings: Mapping[str, Any]) -> None:
     """See the module. `host`, `period` [s], `again`, `gripper`: whether there is one, `activate`: it may be, `fd`."""
     os.dup2(2, 1)  # the SDK prints
@@ -267,10 +276,10 @@ def main(settings: Mapping[str, Any]) -> None:
         with contextlib.suppress(OSError):  # nobody waits any more
             wire.send(error=_text(error), final=isinstance(error, (Refused, GripperError, ModuleNotFoundError)))
         os._exit(1)
-    threading.Thread(target=tell_states, args=(controller, gripper, wire), daemon=True).start()
+    threading.Thread(target=punctually(tell_states), args=(controller, gripper, wire), daemon=True).start()
     wire.send(ready=True)
     try:
-        obey(controller, gripper, wire)
+        punctually(obey)(controller, gripper, wire)
     except Exception as error:  # the SDK raises what it likes
         with contextlib.suppress(OSError):  # nobody waits any more
             wire.send(error=f"{type(error).__name__}: {error}", final=False)
