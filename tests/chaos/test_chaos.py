@@ -17,9 +17,8 @@ from daydreamer.replay.stats import verify
 
 pytestmark = pytest.mark.chaos
 
-BACK = 20.0  # seconds from the death of a process until its successor works; 2.5 on an idle machine
+BACK = 10.0  # seconds from the death of a process until its successor works
 HZ = 20  # of the control loop
-GOES_ON = 0.3 * HZ  # steps per second that a robot records at least, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +59,9 @@ def test_a_killed_service_is_back_in_seconds_and_the_robot_goes_on_meanwhile(run
     run.until(lambda: running(run, service), BACK, f"{service} works")
     seconds, after = time.monotonic() - begun, run.robot()
     assert seconds < BACK
-    assert after.pid == before.pid and after.control_hz > GOES_ON
+    assert after.pid == before.pid and after.control_hz > 0.9 * HZ
     if service != "policy":  # without answers the robot holds its pose and records nothing
-        assert after.steps - before.steps > GOES_ON * (seconds - 1)  # what is reported is up to a second old
+        assert after.steps - before.steps > 0.7 * HZ * (seconds - 1)  # what is reported is up to a second old
     run.until(lambda: acts(run) and run.robot().steps > after.steps, BACK, "it records steps")
     run.until(lambda: {s.name: s.restarts for s in run.status().services}[service] == 1, BACK, "the restart is counted")
 
@@ -75,7 +74,7 @@ def test_a_killed_coordinator_is_missed_by_nobody(run: LiveRun):
     seconds = time.monotonic() - begun
     assert seconds < BACK
     assert after.robots[0].pid == before.robots[0].pid
-    assert after.steps - before.steps > GOES_ON * (seconds - 1)
+    assert after.steps - before.steps > 0.7 * HZ * (seconds - 1)
 
 
 def test_a_killed_control_process_finds_its_body_alive_and_is_armed_again(run: LiveRun):

@@ -45,6 +45,7 @@ def test_an_arm_holds_while_its_picture_is_frozen_and_goes_on_with_the_next_one(
         driver.arm()
         driver.link.link.double.order("freeze", seconds=2.5)
         until(lambda: driver.health().gauges["camera_age_seconds"] > 0.5 and met & Clip.STALE
+              and driver.health().mode == Mode.ARMED
               and np.abs(driver.read().values["joint_velocities"]).max() < 0.05)
         until(lambda: driver.health().gauges["camera_age_seconds"] < 0.3 and driver.health().link_age < 0.05)
         if driver.health().mode == Mode.DISARMED:  # where it took longer than `damp_after`
